@@ -1,0 +1,164 @@
+"""What a checkpoint is to the rest of bnport: a list of tensors and where their bytes lie.
+
+Reading a format means producing a `Checkpoint`: names, dtypes, shapes and byte positions, no tensor read.
+Writing a format means producing a `Layout`: which bytes stand where, decided before a byte moves. Moving the
+bytes between the two is one piece of code for all formats (`porter.convert`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from porter.formats.dtypes import DType
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor's facts: `name`, `dtype` and `shape` (C order, () for a scalar)."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Extent:
+    """`length` bytes at `offset` (both in bytes) of the checkpoint's file number `file`."""
+
+    file: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class StridedView:
+    """A tensor that is a window into a larger storage: `offset` and `strides` count elements, not bytes."""
+
+    offset: int
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file.
+
+    The little-endian bytes of `extents`, one after the other, are the tensor in C order - or, where `view` is
+    given, the storage out of which `view` picks the tensor's elements.
+    """
+
+    spec: TensorSpec
+    extents: tuple[Extent, ...]
+    view: StridedView | None = None
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """The file itself promises that the bytes of `extent` have this CRC-32; `entry` names them in messages."""
+
+    extent: Extent
+    crc32: int
+    entry: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An entry of the state dict that is no tensor (an `_extra_state`, None, a number): listed, never converted."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True)
+class ModuleFacts:
+    """What is known of one module of a network, from a whole pickled module or from the user's own network.
+
+    Attributes:
+        name: dotted path in the network, "" for the root.
+        class_name: fully qualified (`torch.nn.modules.batchnorm.BatchNorm3d`).
+        bases: the class's method resolution order, qualified likewise, nearest first, itself left out; empty
+            where only the name is known (a pickled module is never imported).
+        attributes: its plain settings (eps, momentum, affine, ...): numbers, booleans, strings, None.
+    """
+
+    name: str
+    class_name: str
+    bases: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint: everything its own structure says, and no tensor data.
+
+    Attributes:
+        path: the file the user named.
+        format: `torch-zip`, `torch-legacy`, `safetensors` or `mindspore-ckpt`; with `-sharded` appended where the
+            path is an index over several files.
+        files: the files that hold data (`Extent.file` counts into it).
+        tensors: by name, in file order.
+        framework: `torch` or `mindspore` where the format or its metadata says so; None where only names can tell.
+        checksums: CRC-32 promises found in the file.
+        left_out: entries that are no tensors.
+        container: the key under which the state dict was found (`state_dict`), None for a bare one.
+        other_containers: further state dicts in the same file that `--key` would take.
+        metadata: text metadata of the file (safetensors' `__metadata__`).
+        versions: module path -> version, from a PyTorch state dict's `_metadata`; None where there is none.
+        modules: facts from a whole pickled module, in network order; empty otherwise.
+        notes: remarks for the user about how the file was read.
+    """
+
+    path: Path
+    format: str
+    files: tuple[Path, ...]
+    tensors: Mapping[str, StoredTensor]
+    framework: str | None = None
+    checksums: tuple[Checksum, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    container: str | None = None
+    other_containers: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, int] | None = None
+    modules: tuple[ModuleFacts, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def specs(self) -> list[TensorSpec]:
+        return [tensor.spec for tensor in self.tensors.values()]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """`length` bytes of the output at `offset`, to be filled with the next bytes of a tensor."""
+
+    offset: int
+    length: int
+
+
+# CRC-32 of what was written into each slot of each tensor, by tensor name; in slot order.
+SlotChecksums = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One output file, decided before it is written.
+
+    Attributes:
+        size: bytes in all, patches of `finish` included.
+        literals: bytes that do not depend on tensor data, with their offsets, ascending.
+        slots: for each tensor the places its C-order bytes go to, in order (several where the format slices).
+        finish: given the slots' checksums, the bytes that depend on them (a zip's directory, a CRC trailer), with
+            their offsets; None where there are none.
+    """
+
+    size: int
+    literals: tuple[tuple[int, bytes], ...]
+    slots: Mapping[str, tuple[Slot, ...]]
+    finish: Callable[[SlotChecksums], Iterable[tuple[int, bytes]]] | None = None

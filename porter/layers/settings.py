@@ -1,0 +1,79 @@
+"""A batch normalisation's settings, and how each dialect says them.
+
+| | torch, mint | mindspore |
+|---|---|---|
+| momentum | weight of the new batch, 0.1 | weight of the old value, 0.9: 1 - torch |
+| statistics | track_running_stats True | use_batch_statistics None |
+| | track_running_stats False | use_batch_statistics True |
+| | none: a layer kept in eval() | use_batch_statistics False |
+
+Sources: torch/nn/modules/batchnorm.py; mindspore/nn/layer/normalization.py; each row was run in both frameworks.
+A MindSpore whose BatchNorm3d takes `track_running_stats` (the announced signature) means momentum as PyTorch
+does; the MindSpore backend asks the installed one (`porter.verify.mindspore_backend`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+# How a layer treats its running statistics: moved in training and used in evaluation; never used (batch
+# statistics always); or used always and never moved.
+Statistics = Literal["tracked", "batch", "frozen"]
+
+USE_BATCH_STATISTICS: Mapping[Statistics, bool | None] = {"tracked": None, "batch": True, "frozen": False}
+
+DEFAULT_EPS = 1e-5
+DEFAULT_MOMENTUM = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one batch normalisation, in PyTorch's terms.
+
+    Attributes:
+        eps: added to the variance.
+        momentum: weight of the new batch in the running statistics; None is PyTorch's cumulative average.
+        affine: whether gamma and beta are trained (their values count either way).
+        statistics: see `Statistics`.
+        known_from: setting name -> where its value comes from ("model", "pickled module", "option", "record",
+            "default").
+    """
+
+    eps: float = DEFAULT_EPS
+    momentum: float | None = DEFAULT_MOMENTUM
+    affine: bool = True
+    statistics: Statistics = "tracked"
+    known_from: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+def invert_momentum(momentum: float) -> float:
+    """PyTorch's momentum for MindSpore's or the reverse, as decimal text: 0.997 -> 0.003, never 0.0030000000000000027.
+
+    >>> invert_momentum(0.997)
+    0.003
+    """
+    return float(1 - Decimal(decimal_text(momentum)))
+
+
+def decimal_text(value: float) -> str:
+    """The decimal number a person meant by `value`: up to 9 significant digits where those explain the float.
+
+    A setting that went through arithmetic or through float32 carries a residue: 1 - 0.99 is
+    0.010000000000000009, and float32's 0.9 reads back as 0.8999999761581421. Where a number of at most 9
+    digits is the same float32, or lies within the rounding error of one subtraction from 1, it is what was meant.
+    """
+    short = f"{value:.9g}"
+    explained_by_arithmetic = abs(float(short) - value) <= 2**-52
+    explained_by_float32 = _as_float32(float(short)) == value
+    return short if explained_by_arithmetic or explained_by_float32 else repr(value)
+
+
+def _as_float32(value: float) -> float:
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:
+        return float("inf")
