@@ -145,6 +145,4 @@ def printable(text: str, limit: int = 300) -> str:
     """
     if len(text) > limit:
         text = f"{text[: limit // 2]}…({len(text)} characters)…{text[-limit // 4 :]}"
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

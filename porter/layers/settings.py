@@ -51,7 +51,7 @@ class Settings:
 
 
 def invert_momentum(momentum: float) -> float:
-    """PyTorch's momentum for MindSpore's or the reverse, as decimal text: 0.997 -> 0.003, never 0.0030000000000000027.
+    """PyTorch's momentum for MindSpore's or the reverse, subtracted as decimal text, so that 0.997 gives 0.003.
 
     >>> invert_momentum(0.997)
     0.003
@@ -63,13 +63,14 @@ def decimal_text(value: float) -> str:
     """The decimal number a person meant by `value`: up to 9 significant digits where those explain the float.
 
     A setting that went through arithmetic or through float32 carries a residue: 1 - 0.99 is
-    0.010000000000000009, and float32's 0.9 reads back as 0.8999999761581421. Where a number of at most 9
-    digits is the same float32, or lies within the rounding error of one subtraction from 1, it is what was meant.
+    0.010000000000000009, and float32's 0.9 reads back as 0.8999999761581421. The shortest number of at most 9
+    digits that is the same float32, or lies within the rounding error of one subtraction from 1, is what was meant.
     """
-    short = f"{value:.9g}"
-    explained_by_arithmetic = abs(float(short) - value) <= 2**-52
-    explained_by_float32 = _as_float32(float(short)) == value
-    return short if explained_by_arithmetic or explained_by_float32 else repr(value)
+    for digits in range(1, 10):
+        short = f"{value:.{digits}g}"
+        if abs(float(short) - value) <= 2**-52 or _as_float32(float(short)) == value:
+            return short
+    return repr(value)
 
 
 def _as_float32(value: float) -> float:
