@@ -1,0 +1,72 @@
+"""What verification is asked: a layer as it stands on both sides of a conversion, and how to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from porter.layers.kinds import Dialect, Kind
+from porter.layers.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.floating[Any]]
+
+MindSporeMode = Literal["pynative", "graph"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A layer as one framework holds it.
+
+    Attributes:
+        dialect: which framework, in which of its namespaces.
+        settings: as the layer on this side is really configured, in PyTorch's terms in every dialect.
+        parameters: slot name -> its values, shape (C,) (`count`: shape ()); only the slots this side has. float16,
+            float32 or float64; bfloat16 arrives widened to float32, which is exact.
+        dtype: the stored dtype's name (`porter.formats.dtypes`): it says how far the values were rounded.
+    """
+
+    dialect: Dialect
+    settings: Settings
+    parameters: Mapping[str, Array]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """One layer to verify: `target` is right when it behaves as `source` does.
+
+    Attributes:
+        name: the layer's name in the source checkpoint; "" when the layer is the whole network.
+        kind: a kind of the BatchNorm family.
+    """
+
+    name: str
+    kind: Kind
+    source: Side
+    target: Side
+
+
+@dataclass(frozen=True)
+class Options:
+    """How layers are run and judged.
+
+    Attributes:
+        seed: of the inputs. A layer's inputs depend on it and on the layer's name alone.
+        steps: training steps between the two evaluations, at least 1.
+        atol, rtol: where either is given, a result passes within atol + rtol * |reference| (the one not given counts
+            as 0) in place of the rounding-error bound.
+        ms_mode: MindSpore's execution mode.
+        device: the device target in MindSpore's spelling: CPU, GPU or Ascend.
+    """
+
+    seed: int = 0
+    steps: int = 3
+    atol: float | None = None
+    rtol: float | None = None
+    ms_mode: Literal["pynative", "graph", "both"] = "pynative"
+    device: str = "CPU"

@@ -1,0 +1,75 @@
+"""What verification answers: checks with their error and bound, and a layer's verdict in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of a layer with the float64 reference.
+
+    Attributes:
+        check: "parameters", "eval", "train", "statistics" or "eval after training"; with several runs of the target
+            the run in brackets behind it ("eval [graph]").
+        ok: whether every element lies within its bound; None where it was not run, `note` says why.
+        error: absolute error of the element that comes closest to its bound, or exceeds it most; inf where one of
+            the two numbers is not finite and the other is another.
+        bound: what that element was allowed.
+        note: whose error it is where it is not the target's, or why the check was not run.
+    """
+
+    check: str
+    ok: bool | None
+    error: float | None = None
+    bound: float | None = None
+    note: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """JSON has no inf: an error that is not finite becomes null, `ok` is false beside it."""
+        return {
+            "check": self.check,
+            "ok": self.ok,
+            "error": _finite(self.error),
+            "bound": _finite(self.bound),
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """A layer's verdict.
+
+    Attributes:
+        ok: False when a check failed, None when nothing could be run, else True.
+        diagnosis: what is wrong, in words; None unless a check failed.
+        notes: what the reader must know to weigh the verdict (rounded parameters, a framework that is missing).
+    """
+
+    name: str
+    kind: str
+    ok: bool | None
+    checks: tuple[Check, ...]
+    diagnosis: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "ok": self.ok,
+            "checks": [check.to_json() for check in self.checks],
+            "diagnosis": self.diagnosis,
+            "notes": list(self.notes),
+        }
+
+
+def verdict(checks: tuple[Check, ...]) -> bool | None:
+    """A layer's `ok` from its checks: one failure fails it, and what was not run proves nothing."""
+    ran = [check.ok for check in checks if check.ok is not None]
+    return all(ran) if ran else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
