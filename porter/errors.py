@@ -22,6 +22,7 @@ line turns `exit_code` into the process's exit status.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -35,6 +36,7 @@ class BnportError(Exception):
         expected: what should have stood there.
         found: what stands there.
         hint: what to do about it, as something the reader can type or change.
+        details: one line for each of several findings of the same kind.
     """
 
     exit_code = 1
@@ -48,6 +50,7 @@ class BnportError(Exception):
         expected: object = None,
         found: object = None,
         hint: str | None = None,
+        details: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -56,6 +59,7 @@ class BnportError(Exception):
         self.expected = None if expected is None else str(expected)
         self.found = None if found is None else str(found)
         self.hint = hint
+        self.details = tuple(details)
 
     def __str__(self) -> str:
         where = ": ".join(printable(part) for part in (self.file, self.entry) if part is not None)
@@ -67,6 +71,10 @@ class BnportError(Exception):
         sentence = f"{where}: {self.message}" if where else self.message
         if facts:
             sentence += " (" + ", ".join(facts) + ")"
+        if self.details:
+            return "\n  ".join(
+                [f"{sentence}:", *(printable(line, 1000) for line in self.details), self.hint or ""]
+            ).rstrip()
         return f"{sentence}. {self.hint}" if self.hint else sentence
 
     def to_json(self) -> dict[str, object]:
@@ -79,6 +87,7 @@ class BnportError(Exception):
             "expected": self.expected,
             "found": self.found,
             "hint": self.hint,
+            "details": list(self.details),
         }
 
 

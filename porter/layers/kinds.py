@@ -11,7 +11,7 @@ mindspore 2.7-2.10; see also MindSpore's API mapping notes (mindspore/source/not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Dialect = Literal["torch", "mindspore", "mint"]
@@ -33,6 +33,7 @@ class Parameter:
         always_in_mindspore: MindSpore's layer has it even where PyTorch's has not (affine=False).
         torch_with: PyTorch's layer has it exactly when this other slot is there.
         extra_axis: MindSpore stores it with one more axis, of length 1, at this index.
+        rank: number of axes in PyTorch; None where it varies.
     """
 
     slot: str
@@ -43,6 +44,7 @@ class Parameter:
     always_in_mindspore: bool = False
     torch_with: str | None = None
     extra_axis: int | None = None
+    rank: int | None = None
 
     def name_in(self, dialect: Dialect, *, root: bool = False) -> str | None:
         if dialect != "mindspore":
@@ -58,6 +60,14 @@ class Parameter:
             return (*shape[:axis], 1, *shape[axis:])
         return shape[:axis] + shape[axis + 1 :]
 
+    def accepts(self, shape: tuple[int, ...], dialect: Dialect) -> bool:
+        """Whether a tensor stored with `shape` in `dialect` can be this parameter."""
+        if dialect == "mindspore" and self.extra_axis is not None:
+            if len(shape) <= self.extra_axis or shape[self.extra_axis] != 1:
+                return False
+            shape = self.shape_in("torch", shape, came_from="mindspore")
+        return self.rank is None or len(shape) == self.rank
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -71,6 +81,9 @@ class Kind:
         spatial: axes of the input after batch and channel (3 for D, H, W); None where that says nothing.
         family: kinds of one family differ only in `spatial`.
         version: the `version` PyTorch's state dict `_metadata` gives the module (torch's default is 1).
+        needs: slots without which the tensors at hand are not this kind.
+        channel_axis: the axis of `weight` that counts output channels; None for kinds whose parameters all have one
+            shape, the channels (normalisations).
     """
 
     name: str
@@ -80,6 +93,17 @@ class Kind:
     spatial: int | None = None
     family: str = ""
     version: int = 1
+    needs: tuple[str, ...] = ()
+    channel_axis: int | None = None
+
+    @property
+    def rule(self) -> tuple[object, ...]:
+        """What conversion needs to know of the kind: kinds with equal rules are converted alike."""
+        return tuple(replace(p, rank=None) for p in self.parameters)
+
+    @property
+    def is_norm_with_statistics(self) -> bool:
+        return any(p.slot == "mean" for p in self.parameters)
 
     def names_in(self, dialect: Dialect, *, root: bool = False) -> dict[str, str]:
         """Slot -> name below the layer, in `dialect`; slots the dialect does not have are left out."""
@@ -95,19 +119,43 @@ class Kind:
     def parameter(self, slot: str) -> Parameter:
         return next(p for p in self.parameters if p.slot == slot)
 
+    def accepts(self, shapes: Mapping[str, tuple[int, ...]], dialect: Dialect) -> bool:
+        """Whether tensors of these shapes (slot -> shape as stored in `dialect`) can be one layer of this kind."""
+        if not set(self.needs) <= set(shapes) or ("mean" in shapes) != ("variance" in shapes):
+            return False
+        if not all(self.parameter(slot).accepts(shape, dialect) for slot, shape in shapes.items()):
+            return False
+        if self.channel_axis is None:
+            return len({shape for slot, shape in shapes.items() if slot != "count"}) == 1
+        # A transposed convolution's weight shows its output channels divided by its groups.
+        bias, channels = shapes.get("bias"), self.channels(shapes)
+        return (
+            bias is None
+            or channels is None
+            or bias == (channels,)
+            or ("Transpose" in self.name and bias[0] % channels == 0)
+        )
+
+    def channels(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+        """Length of the channel axis, from slot -> shape; None where these kinds have no such axis."""
+        axis = 0 if self.channel_axis is None else self.channel_axis
+        shape = next((shape for slot, shape in shapes.items() if slot != "count" and len(shape) > axis), None)
+        return None if shape is None else shape[axis]
+
 
 def _batch_norm(dims: int) -> Kind:
     # BatchNorm3d hides its parameters in an inner cell: nn/layer/normalization.py, class BatchNorm3d, self.bn2d.
     inner = "bn2d." if dims == 3 else ""
-    bare = (lambda name: None) if dims == 3 else (lambda name: name)
+    bare_mean, bare_variance = (None, None) if dims == 3 else ("mean", "variance")
     return Kind(
         name=f"BatchNorm{dims}d",
         mindspore=f"BatchNorm{dims}d",
         parameters=(
-            Parameter("gamma", "weight", f"{inner}gamma", fill=1.0, always_in_mindspore=True),
-            Parameter("beta", "bias", f"{inner}beta", fill=0.0, always_in_mindspore=True),
-            Parameter("mean", "running_mean", f"{inner}moving_mean", bare("mean"), 0.0, True),
-            Parameter("variance", "running_var", f"{inner}moving_variance", bare("variance"), 1.0, True),
+            Parameter("gamma", "weight", f"{inner}gamma", None, 1.0, True, rank=1),
+            Parameter("beta", "bias", f"{inner}beta", None, 0.0, True, rank=1),
+            Parameter("mean", "running_mean", f"{inner}moving_mean", bare_mean, 0.0, True, rank=1),
+            Parameter("variance", "running_var", f"{inner}moving_variance", bare_variance, 1.0, True, rank=1),
+            # A scalar; files written before PyTorch 1.0 hold shape (1,) or a float, and PyTorch coerces them.
             Parameter("count", "num_batches_tracked", None, fill=0.0, torch_with="mean"),
         ),
         mindspore_order=("mean", "variance", "gamma", "beta"),
@@ -138,15 +186,26 @@ def _scale_and_shift(name: str) -> Kind:
     return Kind(name, name, parameters)
 
 
-def _convolution(name: str, dims: int) -> Kind:
-    # MindSpore's 1-D convolutions are 2-D ones over a height of 1.
-    weight = Parameter("weight", "weight", "weight", extra_axis=2 if dims == 1 else None)
-    mindspore = name if "Transpose" not in name else f"Conv{dims}dTranspose"
-    return Kind(name, mindspore, (weight, Parameter("bias", "bias", "bias")), spatial=dims, family=name[:-2])
+def _linear_map(
+    name: str, mindspore: str, rank: int, *, channel_axis: int = 0, extra_axis: int | None = None
+) -> Kind:
+    weight = Parameter("weight", "weight", "weight", rank=rank, extra_axis=extra_axis)
+    bias = Parameter("bias", "bias", "bias", rank=1)
+    spatial = int(name[-2]) if name.startswith("Conv") else None
+    return Kind(name, mindspore, (weight, bias), spatial=spatial, needs=("weight",), channel_axis=channel_axis)
 
 
-def _affine_map(name: str, mindspore: str) -> Kind:
-    return Kind(name, mindspore, (Parameter("weight", "weight", "weight"), Parameter("bias", "bias", "bias")))
+def _convolutions(dims: int) -> tuple[Kind, Kind]:
+    # MindSpore's 1-D convolutions are 2-D ones over a height of 1: nn/layer/conv.py, class Conv1d.
+    axis = 2 if dims == 1 else None
+    return (
+        _linear_map(f"Conv{dims}d", f"Conv{dims}d", dims + 2, extra_axis=axis),
+        _linear_map(f"ConvTranspose{dims}d", f"Conv{dims}dTranspose", dims + 2, channel_axis=1, extra_axis=axis),
+    )
+
+
+def _single(name: str, mindspore: str, rank: int, *, root: str | None = None) -> Kind:
+    return Kind(name, name, (Parameter("weight", "weight", mindspore, root, rank=rank),), needs=("weight",))
 
 
 KINDS: Mapping[str, Kind] = {
@@ -156,12 +215,11 @@ KINDS: Mapping[str, Kind] = {
         *(_instance_norm(dims) for dims in (1, 2, 3)),
         _scale_and_shift("LayerNorm"),
         _scale_and_shift("GroupNorm"),
-        Kind("Embedding", "Embedding", (Parameter("weight", "weight", "embedding_table"),)),
-        Kind("PReLU", "PReLU", (Parameter("weight", "weight", "w", mindspore_root="a"),)),
-        _affine_map("Linear", "Dense"),
-        _affine_map("Bilinear", "BiDense"),
-        *(_convolution(f"Conv{dims}d", dims) for dims in (1, 2, 3)),
-        *(_convolution(f"ConvTranspose{dims}d", dims) for dims in (1, 2, 3)),
+        _single("PReLU", "w", 1, root="a"),
+        _single("Embedding", "embedding_table", 2),
+        _linear_map("Linear", "Dense", 2),
+        _linear_map("Bilinear", "BiDense", 3),
+        *(kind for dims in (1, 2, 3) for kind in _convolutions(dims)),
     )
 }
 

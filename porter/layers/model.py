@@ -1,0 +1,69 @@
+"""What recognition finds: layers, and why they are believed to be what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from porter.layers.kinds import Kind
+from porter.layers.settings import Settings
+
+Certainty = Literal["certain", "inferred", "undecided"]
+
+# Strongest first. The first six settle a kind for certain; the others only narrow it down.
+EvidenceSource = Literal["user", "network", "pickled module", "record", "names", "metadata", "neighbours", "shapes"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One reason to believe something about a layer.
+
+    Attributes:
+        source: where it comes from.
+        kinds: the kinds it leaves possible.
+        text: the same in words, for people.
+    """
+
+    source: EvidenceSource
+    kinds: tuple[Kind, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One recognised layer of a checkpoint.
+
+    Attributes:
+        name: dotted path, "" for a layer that is the whole network.
+        kinds: the kinds it may be. One, or several that share every name and shape (Conv3d and ConvTranspose3d),
+            so that the conversion is the same; undecided layers list what the evidence leaves.
+        certainty: `certain`, `inferred` or `undecided`.
+        evidence: strongest first.
+        tensors: slot -> name of the tensor in the checkpoint; slots that are absent there are absent here.
+        channels: length of the layer's channel axis; None where the kind has none.
+        settings: a batch normalisation's settings as far as the source knows them; None for other kinds.
+    """
+
+    name: str
+    kinds: tuple[Kind, ...]
+    certainty: Certainty
+    evidence: tuple[Evidence, ...]
+    tensors: Mapping[str, str]
+    channels: int | None = None
+    settings: Settings | None = None
+    remark: str | None = field(default=None)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind whose rule converts this layer (any of `kinds`: they share it)."""
+        return self.kinds[0]
+
+    @property
+    def kind_name(self) -> str:
+        """`BatchNorm3d`, or `Conv3d|ConvTranspose3d` where names and shapes cannot tell and need not."""
+        return "|".join(kind.name for kind in self.kinds)
+
+    @property
+    def label(self) -> str:
+        return self.name or "(root)"

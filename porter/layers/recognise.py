@@ -1,0 +1,305 @@
+"""Which layers the tensors of a checkpoint belong to.
+
+Evidence for a layer's kind, strongest first:
+
+1. the user's word (`--layer`), which beats all the others;
+2. the user's network (`--model`, `--net`), by class;
+3. a whole pickled module in the file, by class name;
+4. the record of the conversion that wrote the file;
+5. MindSpore's own names;
+6. the state dict's `_metadata`, the neighbouring layers, names and shapes.
+
+1-4 settle a kind, and so does 5 where 6 does not contradict it. 6 narrows the candidates down: the kind is inferred if
+one rule converts all that are left, undecided otherwise. Nothing is decided without evidence that can be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from porter.errors import UsageError
+from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
+from porter.layers.classes import kinds_of_class, looks_like_norm, settings_of
+from porter.layers.groups import Group, candidates, group_tensors, shapes_of, slots_of
+from porter.layers.kinds import KINDS, Dialect, Kind
+from porter.layers.model import Certainty, Evidence, Layer
+from porter.layers.neighbours import Neighbourhood, Norm, Weight, weight_of
+from porter.layers.patterns import matches
+from porter.layers.settings import Settings
+
+# PyTorch's float modules carry version 2 in `_metadata` only here: torch/nn/modules/batchnorm.py, instancenorm.py.
+_VERSION_2 = tuple(kind for kind in KINDS.values() if kind.version == 2)
+# Evidence that settles a kind against everything weaker. MindSpore's names do not: a lone cell that its author
+# called bn2d looks like a BatchNorm3d until the convolution before it says otherwise.
+_OVERRULING = ("user", "network", "pickled module", "record")
+_EMBEDDING_WORDS = ("emb", "wte", "wpe", "token")
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the user, or an earlier conversion, adds to the file's own evidence.
+
+    Attributes:
+        layers: (pattern, kind) pairs of `--layer`, the last match wins.
+        network: the modules of the user's network, in order; empty without `--model` or `--net`.
+        recorded: layer name -> kind name, from the record of the conversion that wrote the file.
+        recorded_settings: layer name -> settings, from the same record.
+        wrapper: a prefix of all names that the user's network does not have (`module.`).
+        eps, momentum: settings for batch normalisations whose own are not known, momentum in PyTorch's terms.
+    """
+
+    layers: tuple[tuple[str, Kind], ...] = ()
+    network: tuple[ModuleFacts, ...] = ()
+    recorded: Mapping[str, str] | None = None
+    recorded_settings: Mapping[str, Settings] | None = None
+    wrapper: str = ""
+    eps: float | None = None
+    momentum: float | None = None
+
+
+def recognise(checkpoint: Checkpoint, dialect: Dialect, specs: Iterable[TensorSpec], hints: Hints) -> list[Layer]:
+    """The layers of a checkpoint, in its order.
+
+    Args:
+        checkpoint: for its evidence: `versions` and `modules`.
+        dialect: whose names the tensors bear.
+        specs: the model's tensors (no optimizer state).
+        hints: what else is known.
+
+    Raises:
+        UsageError: `--layer` names a kind that the tensors of a layer cannot be, or matches no layer.
+    """
+    recogniser = _Recogniser(checkpoint, dialect, specs, hints)
+    layers = [recogniser.layer(name) for name in recogniser.order]
+    _check_patterns(hints, recogniser.patterns_used)
+    return [layer for layer in layers if layer is not None]
+
+
+class _Recogniser:
+    def __init__(self, checkpoint: Checkpoint, dialect: Dialect, specs: Iterable[TensorSpec], hints: Hints) -> None:
+        self.dialect = dialect
+        self.hints = hints
+        self.patterns_used: set[str] = set()
+        self.versions = checkpoint.versions or {}
+        self.pickled = {facts.name: facts for facts in checkpoint.modules}
+        self.network = {hints.wrapper + facts.name: facts for facts in hints.network}
+        self.groups = group_tensors(specs, dialect)
+        self.candidates = {name: self._likely(group) for name, group in self.groups.items()}
+        self.order = self._with_parameterless_layers()
+        items = (self._neighbour(name) for name in self.order)
+        self.neighbourhood = Neighbourhood([item for item in items if item is not None])
+
+    def layer(self, name: str) -> Layer | None:
+        """The layer called `name`; None where its tensors are no layer that bnport has a rule for."""
+        possible = self.candidates.get(name, _VERSION_2)
+        evidence = [e for e in (*self._decisive(name, possible), *self._circumstantial(name, possible)) if e]
+        kinds, certainty = _weigh(possible, evidence)
+        if not kinds and not evidence:
+            return None
+        group = self.groups.get(name, Group(name, {}))
+        slots = slots_of(group, kinds[0], self.dialect) if kinds else {}
+        channels = kinds[0].channels(shapes_of(group, slots)) if kinds else None
+        if not group.tensors:
+            channels = self._channels_without_tensors(name)
+            if certainty != "undecided" and channels is None:
+                certainty = "undecided"
+                evidence.append(Evidence("shapes", kinds, "nothing says how many channels it has"))
+        return Layer(
+            name=name,
+            kinds=kinds,
+            certainty=certainty,
+            evidence=tuple(evidence),
+            tensors={slot: group.tensor_name(leaf) for slot, leaf in slots.items()},
+            channels=channels,
+            settings=self._settings(name, slots) if kinds and kinds[0].family == "BatchNorm" else None,
+        )
+
+    def _decisive(self, name: str, possible: tuple[Kind, ...]) -> list[Evidence | None]:
+        return [self._user(name, possible), self._class(name), self._record(name), self._names(name, possible)]
+
+    def _circumstantial(self, name: str, possible: tuple[Kind, ...]) -> list[Evidence | None]:
+        if not possible:
+            return []
+        return [self._metadata(name), self._neighbours(name, possible), self._shapes(name, possible)]
+
+    def _user(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
+        """The last `--layer` that matches. A wildcard only speaks of layers that can be of its kind."""
+        for pattern, kind in reversed(self.hints.layers):
+            if not matches(pattern, name):
+                continue
+            group = self.groups.get(name)
+            if kind in possible or (group and "*" not in pattern and kind in candidates(group, self.dialect)):
+                self.patterns_used.add(pattern)
+                return Evidence("user", (kind,), f"--layer '{pattern}={kind.name}'")
+            if group and "*" not in pattern:
+                raise UsageError(
+                    f"its tensors cannot be those of a {kind.name}",
+                    entry=f"--layer '{pattern}={kind.name}'",
+                    expected=", ".join(kind.names_in(self.dialect, root=not name).values()),
+                    found=", ".join(f"{leaf} {list(spec.shape)}" for leaf, spec in group.tensors.items()),
+                )
+        return None
+
+    def _class(self, name: str) -> Evidence | None:
+        for facts, option in ((self.network.get(name), True), (self.pickled.get(name), False)):
+            kinds = kinds_of_class(facts) if facts else ()
+            if facts and kinds:
+                source = "your network" if option else "the pickled module"
+                text = f"{facts.class_name} in {source}"
+                return Evidence("network" if option else "pickled module", kinds, text)
+        return None
+
+    def _record(self, name: str) -> Evidence | None:
+        kind = KINDS.get((self.hints.recorded or {}).get(name, ""))
+        return Evidence("record", (kind,), "the record of the conversion that wrote this file") if kind else None
+
+    def _names(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
+        group = self.groups.get(name)
+        if self.dialect != "mindspore" or group is None or not possible:
+            return None
+        own = sorted(set(group.tensors) - {"weight", "bias"})
+        if not own or len({kind.rule for kind in possible}) > 1:
+            return None
+        return Evidence("names", possible, f"MindSpore's names: {', '.join(own)}")
+
+    def _metadata(self, name: str) -> Evidence | None:
+        facts = self.pickled.get(name)
+        if facts and looks_like_norm(facts):
+            text = f"{facts.class_name} has the settings of a batch or instance normalisation"
+            return Evidence("metadata", _VERSION_2, text)
+        version = self.versions.get(name)
+        if version is None:
+            return None
+        if version == 2:
+            return Evidence("metadata", _VERSION_2, "_metadata says version 2: batch or instance normalisation")
+        others = tuple(kind for kind in KINDS.values() if kind.version != 2)
+        return Evidence("metadata", others, f"_metadata says version {version}: no batch or instance normalisation")
+
+    def _neighbours(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
+        norm = self._neighbour(name)
+        if not isinstance(norm, Norm):
+            return None
+        finding = self.neighbourhood.about(norm)
+        if not finding.axes:
+            return None
+        kinds = tuple(kind for kind in KINDS.values() if kind.spatial is None or kind.spatial in finding.axes)
+        return Evidence("neighbours", kinds, finding.text)
+
+    def _shapes(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
+        group = self.groups.get(name)
+        if group is None:
+            return None
+        found = ", ".join(f"{leaf} {list(spec.shape)}" for leaf, spec in group.tensors.items())
+        return Evidence("shapes", possible, f"names and shapes: {found}")
+
+    def _likely(self, group: Group) -> tuple[Kind, ...]:
+        """The candidates by names and shapes, less those that are never meant where another one fits."""
+        fitting = candidates(group, self.dialect)
+        likely = tuple(kind for kind in fitting if not _unlikely(kind, group))
+        return likely or fitting
+
+    def _with_parameterless_layers(self) -> list[str]:
+        """Names of all groups and, at their place in the network, of normalisations that own no tensor at all."""
+        modules = list(self.network or self.pickled or self.versions)
+        inner = {module.rpartition(".")[0] for module in modules}
+        order, last = dict.fromkeys(self.groups), ""
+        after: dict[str, list[str]] = {}
+        for module in modules:
+            if module in self.groups:
+                last = module
+            elif module not in inner and self._is_parameterless_norm(module):
+                after.setdefault(last, []).append(module)
+        names = [n for group in order for n in (group, *after.pop(group, ()))]
+        return names + [n for rest in after.values() for n in rest]
+
+    def _is_parameterless_norm(self, name: str) -> bool:
+        if self.dialect == "mindspore":
+            return False  # MindSpore's normalisations always have all their parameters
+        facts = self.network.get(name) or self.pickled.get(name)
+        if facts:
+            kinds = kinds_of_class(facts)
+            return bool(kinds) and all(kind.is_norm_with_statistics for kind in kinds)
+        return self.versions.get(name) == 2
+
+    def _neighbour(self, name: str) -> Weight | Norm | None:
+        group = self.groups.get(name)
+        if group is None:
+            return Norm(name, self._channels_from_class(name))
+        weight = weight_of(group, self.dialect)
+        possible = self.candidates[name]
+        if weight or not any(kind.is_norm_with_statistics for kind in possible):
+            return weight
+        slots = slots_of(group, possible[0], self.dialect)
+        return Norm(name, possible[0].channels(shapes_of(group, slots)))
+
+    def _channels_without_tensors(self, name: str) -> int | None:
+        return self._channels_from_class(name) or self.neighbourhood.feeder_channels(Norm(name, None))
+
+    def _channels_from_class(self, name: str) -> int | None:
+        facts = self.network.get(name) or self.pickled.get(name)
+        channels = facts.attributes.get("num_features") if facts else None
+        return channels if isinstance(channels, int) else None
+
+    def _settings(self, name: str, slots: Mapping[str, str]) -> Settings:
+        """From the strongest source that knows them; what none knows is the option's or the framework's default."""
+        recorded = (self.hints.recorded_settings or {}).get(name)
+        if recorded is not None and name not in self.network:
+            return recorded
+        settings = None
+        for facts, origin in ((self.network.get(name), "network"), (self.pickled.get(name), "pickled module")):
+            settings = settings or (settings_of(facts, origin) if facts else None)
+        if settings is None:
+            settings = self._default_settings()
+        if self.dialect != "mindspore" and "statistics" not in settings.known_from:
+            settings = replace(settings, statistics="tracked" if "mean" in slots else "batch")
+        if self.dialect != "mindspore" and "affine" not in settings.known_from:
+            settings = replace(settings, affine="gamma" in slots)
+        return settings
+
+    def _default_settings(self) -> Settings:
+        given = {"eps": self.hints.eps, "momentum": self.hints.momentum}
+        options = {name: value for name, value in given.items() if value is not None}
+        known = {name: "option" if name in options else "default" for name in given}
+        base = Settings()
+        return Settings(options.get("eps", base.eps), options.get("momentum", base.momentum), known_from=known)
+
+
+def _unlikely(kind: Kind, group: Group) -> bool:
+    """Kinds that fit by accident: always the rarer reading, and never the only one that is tried."""
+    leaves = set(group.tensors)
+    if kind.name == "Embedding":
+        return "weight" in leaves and not any(word in group.name.lower() for word in _EMBEDDING_WORDS)
+    if kind.family == "InstanceNorm" and any(leaf.endswith("mean") for leaf in leaves):
+        return True
+    if kind.parameters[0].slot == "gamma":
+        # One value is a PReLU; a wide weight without a bias is a linear layer.
+        shape = next(iter(group.tensors.values())).shape
+        return leaves == {"weight"} and (shape == (1,) or len(shape) > 1)
+    return kind.name == "Bilinear"
+
+
+def _weigh(possible: tuple[Kind, ...], evidence: list[Evidence]) -> tuple[tuple[Kind, ...], Certainty]:
+    """The kinds that the evidence leaves, and how sure that is."""
+    if not evidence:
+        return (), "undecided"
+    strongest = evidence[0]
+    if strongest.source in _OVERRULING and len({kind.rule for kind in strongest.kinds}) == 1:
+        fitting = tuple(kind for kind in strongest.kinds if kind in possible or strongest.source == "user")
+        return (fitting, "certain") if fitting else (possible, "undecided")
+    left = possible
+    for piece in evidence:
+        left = tuple(kind for kind in left if kind in piece.kinds)
+    if not left or len({kind.rule for kind in left}) > 1:
+        return left or possible, "undecided"
+    return left, "certain" if strongest.source == "names" else "inferred"
+
+
+def _check_patterns(hints: Hints, used: set[str]) -> None:
+    for pattern, kind in hints.layers:
+        if pattern not in used:
+            raise UsageError(
+                f"matches no layer that could be a {kind.name}",
+                entry=f"--layer '{pattern}={kind.name}'",
+                hint="`bnport inspect FILE` lists the layers; * stands for one level of a name, ** for any number.",
+            )

@@ -1,0 +1,304 @@
+"""What becomes of every tensor, decided and proven before a byte is written.
+
+A plan is a list of steps. Each source tensor has exactly one, with a fate and a reason; tensors that only the target
+has get one of their own. Names, shapes and created values come from the layer rules (`porter.layers.kinds`) alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+from porter.errors import Undecided, Unsupported, UsageError
+from porter.formats.dtypes import BY_NAME, FLOAT32, INT64, TEXT, DType
+from porter.formats.model import TensorSpec
+from porter.layers.kinds import Dialect, Parameter
+from porter.layers.model import Layer
+
+Fate = Literal["copied", "renamed", "reshaped", "cast", "created", "dropped"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The fate of one tensor.
+
+    Attributes:
+        source: the tensor read; None for a created one.
+        target: the tensor written; None for a dropped one.
+        fate: the farthest-reaching thing that happens to it (a tensor that is renamed and cast is `cast`).
+        reason: why, in words.
+        fill: the value of every element of a created tensor.
+        data: the exact bytes of a created tensor, where an earlier conversion recorded them.
+        layer: name of the layer it belongs to; None outside of any layer.
+    """
+
+    source: TensorSpec | None
+    target: TensorSpec | None
+    fate: Fate
+    reason: str
+    fill: float | None = None
+    data: bytes | None = None
+    layer: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "source": self.source.name if self.source else None,
+            "target": self.target.name if self.target else None,
+            "fate": self.fate,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps from one dialect to another, in the order in which the tensors are written."""
+
+    from_: Dialect
+    to: Dialect
+    steps: tuple[Step, ...]
+
+    @property
+    def targets(self) -> list[TensorSpec]:
+        return [step.target for step in self.steps if step.target]
+
+    def count(self, fate: Fate) -> int:
+        return sum(step.fate == fate for step in self.steps)
+
+
+def make_plan(
+    specs: Sequence[TensorSpec], layers: Sequence[Layer], from_: Dialect, to: Dialect, left_out: Mapping[str, str]
+) -> Plan:
+    """The plan for a checkpoint, from the layer rules.
+
+    Args:
+        specs: every tensor of the source, in its order.
+        layers: as recognised.
+        from_, to: whose names the source bears and the target shall bear.
+        left_out: tensors that do not travel, name -> what they are (optimizer state).
+
+    Raises:
+        Undecided: layers whose kind decides their names, and is not known.
+    """
+    if _names_differ(from_, to):
+        _refuse_undecided(layers)
+    return Plan(from_, to, tuple(_Planner(specs, layers, from_, to, left_out).steps()))
+
+
+def _names_differ(from_: Dialect, to: Dialect) -> bool:
+    """mint has PyTorch's names: between the two a kind makes no difference."""
+    return (from_ == "mindspore") != (to == "mindspore")
+
+
+class _Planner:
+    def __init__(
+        self,
+        specs: Sequence[TensorSpec],
+        layers: Sequence[Layer],
+        from_: Dialect,
+        to: Dialect,
+        left_out: Mapping[str, str],
+    ) -> None:
+        self.specs = {spec.name: spec for spec in specs}
+        self.layers = layers
+        self.from_: Dialect = from_
+        self.to: Dialect = to
+        self.left_out = left_out
+        self.place = {
+            name: (layer, layer.kind.parameter(slot)) for layer in layers for slot, name in layer.tensors.items()
+        }
+        floats = Counter(spec.dtype for spec in specs if spec.dtype.is_floating)
+        self.usual_dtype = floats.most_common(1)[0][0] if floats else FLOAT32
+
+    def steps(self) -> Iterable[Step]:
+        position = {name: i for i, name in enumerate(self.specs)}
+        last_tensor = {max(layer.tensors.values(), key=position.get): layer for layer in self.layers if layer.tensors}
+        for spec in self.specs.values():
+            yield self._step(spec)
+            if spec.name in last_tensor:
+                yield from self._created(last_tensor[spec.name])
+        for layer in self.layers:
+            if not layer.tensors:
+                yield from self._created(layer)
+
+    def _step(self, spec: TensorSpec) -> Step:
+        if spec.name in self.left_out:
+            return Step(spec, None, "dropped", f"{self.left_out[spec.name]}: not part of the model")
+        if spec.dtype is TEXT:
+            return Step(spec, None, "dropped", "a text entry, no tensor")
+        if spec.name not in self.place:
+            return Step(spec, spec, "copied", "outside of the layers bnport has rules for: keeps its name")
+        layer, parameter = self.place[spec.name]
+        name = self._name(layer, parameter)
+        if name is None:
+            reason = f"{layer.kind_name}: MindSpore has no {parameter.torch}; kept in the record beside the output"
+            return Step(spec, None, "dropped", reason, layer=layer.name)
+        shape = parameter.shape_in(self.to, spec.shape, came_from=self.from_)
+        fate: Fate = "copied"
+        reason = f"{layer.kind_name}: same name in both"
+        if name != spec.name:
+            fate = "renamed"
+            reason = f"{layer.kind_name}: PyTorch's {parameter.torch} is MindSpore's {parameter.mindspore}"
+        if shape != spec.shape:
+            fate, reason = "reshaped", f"{reason}; MindSpore's has one axis more, of length 1"
+        return Step(spec, TensorSpec(name, spec.dtype, shape), fate, reason, layer=layer.name)
+
+    def _created(self, layer: Layer) -> Iterable[Step]:
+        """The tensors that the target's layer has and the source's has not."""
+        for parameter in layer.kind.in_order(self.to):
+            name = self._name(layer, parameter)
+            if parameter.slot in layer.tensors or name is None or not self._is_needed(layer, parameter):
+                continue
+            target = TensorSpec(name, *self._created_type(layer, parameter))
+            what = name.removeprefix(layer.name).removeprefix(".")
+            where = "MindSpore" if self.to == "mindspore" else "PyTorch"
+            reason = (
+                f"{layer.kind_name}: {where} always has {what}; {parameter.fill:g} leaves the outputs as they are"
+            )
+            yield Step(None, target, "created", reason, fill=parameter.fill, layer=layer.name)
+
+    def _is_needed(self, layer: Layer, parameter: Parameter) -> bool:
+        if self.to == "mindspore":
+            return parameter.always_in_mindspore
+        return parameter.torch_with in layer.tensors and self.from_ != self.to
+
+    def _created_type(self, layer: Layer, parameter: Parameter) -> tuple[DType, tuple[int, ...]]:
+        if parameter.torch_with:
+            return INT64, ()
+        assert layer.channels is not None, "a layer without a channel count is undecided"
+        kin = next((self.specs[name] for slot, name in layer.tensors.items() if slot != "count"), None)
+        return kin.dtype if kin else self.usual_dtype, (layer.channels,)
+
+    def _name(self, layer: Layer, parameter: Parameter) -> str | None:
+        leaf = parameter.name_in(self.to, root=not layer.name)
+        return leaf if leaf is None or not layer.name else f"{layer.name}.{leaf}"
+
+
+def _refuse_undecided(layers: Sequence[Layer]) -> None:
+    undecided = [layer for layer in layers if layer.certainty == "undecided"]
+    if not undecided:
+        return
+    details = []
+    for layer in undecided:
+        choice = " or ".join(kind.name for kind in layer.kinds) or "nothing bnport knows"
+        reasons = "; ".join(evidence.text for evidence in layer.evidence)
+        details.append(f"{layer.label}: {choice} ({reasons})")
+    example = undecided[0]
+    kind = example.kinds[0].name if example.kinds else "BatchNorm3d"
+    raise Undecided(
+        f"the kind of {len(undecided)} layer{'s' * (len(undecided) > 1)} cannot be told from the file",
+        entry=example.label,
+        expected="one kind for each layer",
+        found=f"{len(undecided)} undecided",
+        details=details,
+        hint=f"Say it with --layer '{example.label}={kind}' (* stands for one level of names, ** for any number), or "
+        "name the network with --model FILE.py:FACTORY (--net for MindSpore's).",
+    )
+
+
+def strip_prefix(plan: Plan, prefix: str) -> Plan:
+    """`plan` with `prefix` removed from the front of every target name that has it."""
+
+    def stripped(step: Step) -> Step:
+        if not prefix or step.target is None or not step.target.name.startswith(prefix):
+            return step
+        target = replace(step.target, name=step.target.name.removeprefix(prefix))
+        fate: Fate = "renamed" if step.fate == "copied" else step.fate
+        return replace(step, target=target, fate=fate, reason=f"{step.reason}; prefix {prefix} removed")
+
+    return replace(plan, steps=tuple(stripped(step) for step in plan.steps))
+
+
+def cast(plan: Plan, dtype: DType | None) -> Plan:
+    """`plan` with every floating-point target of another dtype written as `dtype`; None leaves it as it is.
+
+    Raises:
+        Unsupported: a tensor of 8-bit floats, whose numbers bnport does not compute with.
+    """
+
+    def written_as(step: Step) -> Step:
+        if dtype is None or step.target is None or not step.target.dtype.is_floating or step.target.dtype == dtype:
+            return step
+        if step.target.dtype.itemsize == 1:
+            hint = "Leave --dtype out: 8-bit floats are copied as they are."
+            raise Unsupported("cannot be cast", entry=step.target.name, found=step.target.dtype, hint=hint)
+        target = replace(step.target, dtype=dtype)
+        fate: Fate = "cast" if step.source else step.fate
+        return replace(step, target=target, fate=fate, reason=f"{step.reason}; {step.target.dtype} as {dtype}")
+
+    return replace(plan, steps=tuple(written_as(step) for step in plan.steps))
+
+
+def invert(plan: Plan, recorded: Mapping[str, bytes]) -> Plan:
+    """The way back: every step read from right to left, in the same order.
+
+    Args:
+        plan: the way there.
+        recorded: name -> bytes of tensors that the way there dropped; those not recorded stay dropped.
+    """
+    steps = []
+    for step in plan.steps:
+        if step.source and step.target:
+            steps.append(Step(step.target, step.source, step.fate, f"back: {step.reason}", layer=step.layer))
+        elif step.target:
+            steps.append(Step(step.target, None, "dropped", "the conversion had created it", layer=step.layer))
+        elif step.source and step.source.name in recorded:
+            data, reason = recorded[step.source.name], "restored from the record of the conversion"
+            steps.append(Step(None, step.source, "created", reason, data=data, layer=step.layer))
+    return Plan(plan.to, plan.from_, tuple(steps))
+
+
+def prove(plan: Plan, specs: Sequence[TensorSpec], layers: Sequence[Layer]) -> None:
+    """Check a plan, before a byte is written, against the source and the layers it was made from.
+
+    Raises:
+        UsageError: two tensors would get one name.
+        AssertionError: a fault in bnport: a tensor is unaccounted for or changes its size, or the rules read from
+            right to left do not give the source back.
+    """
+    _prove_unique(plan)
+    assert [step.source for step in plan.steps if step.source] == list(specs), "a source tensor is unaccounted for"
+    place = {name: (layer, layer.kind.parameter(slot)) for layer in layers for slot, name in layer.tensors.items()}
+    for step in plan.steps:
+        if not step.source or not step.target:
+            continue
+        assert prod(step.source.shape) == prod(step.target.shape), f"{step.source.name} changes its size"
+        if step.source.name in place:
+            layer, parameter = place[step.source.name]
+            leaf = parameter.name_in(plan.from_, root=not layer.name)
+            shape = parameter.shape_in(plan.from_, step.target.shape, came_from=plan.to)
+            assert step.source.name == f"{layer.name}.{leaf}".removeprefix("."), f"{step.source.name}: no way back"
+            assert step.source.shape == shape, f"{step.source.name}: its shape has no way back"
+
+
+def _prove_unique(plan: Plan) -> None:
+    takers: dict[str, str] = {}
+    for step in plan.steps:
+        if step.target is None:
+            continue
+        came_from = step.source.name if step.source else "a created tensor"
+        if step.target.name in takers:
+            raise UsageError(
+                "two tensors would get the same name",
+                entry=step.target.name,
+                expected="unique names",
+                found=f"{takers[step.target.name]} and {came_from}",
+                hint="Choose another --strip-prefix or --layer.",
+            )
+        takers[step.target.name] = came_from
+
+
+def dtype_called(name: str) -> DType:
+    """The dtype a user means by `--dtype`.
+
+    Raises:
+        UsageError: no floating-point type of that name can be written.
+    """
+    aliases = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32", "fp64": "float64"}
+    dtype = BY_NAME.get(aliases.get(name, name))
+    castable = ("float16", "bfloat16", "float32", "float64")
+    if dtype is None or dtype.name not in castable:
+        raise UsageError("no dtype to cast to", entry=f"--dtype {name}", expected=", ".join(castable), found=name)
+    return dtype
