@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
+PARAMETERS = "parameters"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -66,9 +68,10 @@ class LayerResult:
 
 
 def verdict(checks: tuple[Check, ...]) -> bool | None:
-    """A layer's `ok` from its checks: one failure fails it, and what was not run proves nothing."""
-    ran = [check.ok for check in checks if check.ok is not None]
-    return all(ran) if ran else None
+    """A layer's `ok` from its checks: one failure fails it; right parameters alone prove nothing."""
+    if any(check.ok is False for check in checks):
+        return False
+    return True if any(check.ok for check in checks if check.check != PARAMETERS) else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,0 +1,118 @@
+"""Layers on PyTorch. With mindspore_backend the only module of bnport that imports a framework."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from porter.errors import BackendError
+from porter.layers.kinds import Kind
+from porter.verify.cases import Side
+
+if TYPE_CHECKING:
+    from porter.verify.cases import Array
+
+# MindSpore's device targets in PyTorch's spelling; PyTorch has no Ascend of its own, its side then runs on the CPU.
+_DEVICES = {"CPU": "cpu", "GPU": "cuda"}
+
+
+class TorchBackend:
+    """torch.nn's batch normalisations, in float32.
+
+    Args:
+        device: the device target in MindSpore's spelling.
+    """
+
+    name = "PyTorch"
+
+    def __init__(self, device: str = "CPU") -> None:
+        self._device = _DEVICES.get(device, "cpu")
+
+    def available(self) -> str | None:
+        """Why no layer can run here; None when it can."""
+        if find_spec("torch") is None:
+            return "PyTorch is not installed (pip install 'bnport[torch]')"
+        try:
+            import torch
+        except Exception as error:
+            return f"PyTorch does not import: {first_line(error)}"
+        if self._device == "cuda" and not torch.cuda.is_available():
+            return "PyTorch sees no GPU"
+        return None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {"torch": version("torch")}
+
+    def layer(self, kind: Kind, side: Side, values: dict[str, Array]) -> TorchLayer:
+        """The layer of `side` with gamma, beta, mean and variance from `values`, shape (C,).
+
+        Raises:
+            BackendError: the installed PyTorch refuses the settings.
+        """
+        try:
+            return TorchLayer(kind, side, values, self._device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BackendError(f"PyTorch refuses the layer: {first_line(error)}") from error
+
+
+class TorchLayer:
+    """One torch.nn batch normalisation (`porter.verify.trajectory.Layer`); a frozen one is kept in eval()."""
+
+    def __init__(self, kind: Kind, side: Side, values: dict[str, Array], device: str) -> None:
+        import torch
+
+        self._device = device
+        self._trains = side.settings.statistics != "frozen"
+        cls = getattr(torch.nn, kind.name)
+        self._module = cls(len(values["gamma"]), **torch_arguments(cls, side)).to(device)
+        own = dict(self._module.named_parameters()) | dict(self._module.named_buffers())
+        for slot, name in kind.names_in("torch").items():
+            given = side.parameters.get("count", 0) if slot == "count" else values[slot]
+            if own.get(name) is not None:
+                own[name].detach().copy_(torch.as_tensor(given, dtype=own[name].dtype))
+
+    def evaluate(self, x: Array) -> Array:
+        return self._run(x, training=False)
+
+    def train(self, x: Array) -> Array:
+        return self._run(x, training=self._trains)
+
+    def statistics(self) -> tuple[Array, Array] | None:
+        if self._module.running_mean is None:
+            return None
+        return self._module.running_mean.cpu().numpy().copy(), self._module.running_var.cpu().numpy().copy()
+
+    def _run(self, x: Array, *, training: bool) -> Array:
+        import torch
+
+        self._module.train(training)
+        with torch.no_grad():
+            output = self._module(torch.from_numpy(x).to(self._device))
+        result: Array = output.cpu().numpy()
+        return result
+
+
+def torch_arguments(cls: type, side: Side) -> dict[str, Any]:
+    """Keyword arguments of a torch-like batch normalisation (torch.nn, mindspore.mint.nn) for `side`.
+
+    `bias=False` came with torch 2.13; where the class has no such argument, a bias of 0 (the fill) gives the same.
+    """
+    has_gamma, has_beta = "gamma" in side.parameters, "beta" in side.parameters
+    arguments: dict[str, Any] = {
+        "eps": side.settings.eps,
+        "momentum": side.settings.momentum,
+        "affine": has_gamma or has_beta,
+        "track_running_stats": side.settings.statistics != "batch",
+    }
+    if has_gamma and not has_beta and "bias" in inspect.signature(cls).parameters:
+        arguments["bias"] = False
+    return arguments
+
+
+def first_line(error: BaseException) -> str:
+    """A framework's message without the stack traces it appends."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
