@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Migrate every checkpoint of this folder to the other framework, prove each conversion, and use the result.
+#
+#     bash pipeline.sh [OUTPUT_FOLDER]        (default: ./converted)
+#
+# A template: put your checkpoints in the loop and your own network in the two options. Ends with 0 only when
+# every checkpoint was converted and verified and answers as its source does.
+set -euo pipefail
+
+BNPORT=${BNPORT:-bnport}
+PYTHON=${PYTHON:-python}
+output=$(realpath -m "${1:-converted}")
+cd "$(dirname "${BASH_SOURCE[0]}")"
+mkdir -p "$output"
+
+# run_step REPORT COMMAND...: keep the JSON the command prints, and say what its exit code means.
+run_step() {
+    local report=$1 code=0
+    shift
+    "$@" --json > "$report" || code=$?
+    case $code in
+        0) return 0 ;;
+        1) echo "verification failed, layer by layer: $report" >&2 ;;
+        3) echo "not a checkpoint bnport can trust: $report" >&2 ;;
+        4) echo "a layer's kind is undecided; $report lists them and the option to add" >&2 ;;
+        5) echo "a framework is missing or cannot run a layer; see: $BNPORT doctor" >&2 ;;
+        6) echo "reading or writing failed: $report" >&2 ;;
+        *) echo "exit code $code from: $*" >&2 ;;
+    esac
+    return "$code"
+}
+
+failed=()
+for source in *.pth *.safetensors *.ckpt; do
+    case $source in
+        *.ckpt) target=$output/$source.pth ;;
+        *)      target=$output/$source.ckpt ;;
+    esac
+    # --model names the PyTorch network: kinds, eps and momentum of all layers are then known for certain, whichever
+    # way the conversion goes. --verify makes a missing backend an error, where the default is a loud warning.
+    if run_step "$target.convert.json" \
+            "$BNPORT" convert "$source" -o "$target" --model torch_net.py:build --verify --force &&
+        # convert has proved its own output; this proves the file as it lies there, any time later.
+        run_step "$target.verify.json" "$BNPORT" verify "$source" "$target" --model torch_net.py:build &&
+        "$PYTHON" classify.py "$source" "$target"; then
+        echo "done: $source -> $target"
+    else
+        failed+=("$source")
+    fi
+done
+
+if ((${#failed[@]})); then
+    echo "not migrated: ${failed[*]}" >&2
+    exit 1
+fi
