@@ -1,0 +1,88 @@
+"""From the object tree of a torch pickle to a `Checkpoint`: what the zip and the legacy format share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from porter.errors import BnportError
+from porter.formats.model import Checkpoint, Checksum, Extent, LeftOut
+from porter.formats.pickle_records import Global, PersistentId, Record
+from porter.formats.torch_containers import StateDict, find_state_dict
+from porter.formats.torch_modules import class_name
+from porter.formats.torch_tensors import PickledTensor, StorageRef, is_tensor, pickled_tensor, place_all
+
+
+@dataclass(frozen=True)
+class PickledCheckpoint:
+    """The chosen state dict of a torch pickle, its storages not yet located."""
+
+    path: Path
+    chosen: StateDict
+    tensors: tuple[PickledTensor, ...]
+    left_out: tuple[LeftOut, ...]
+
+    def located(
+        self,
+        locate: Callable[[StorageRef], Extent],
+        *,
+        format: str,
+        file_size: int,
+        checksums: Callable[[], tuple[Checksum, ...]] = tuple,
+    ) -> Checkpoint:
+        """The checkpoint, given where each storage lies.
+
+        Args:
+            locate: the place of a storage in the file.
+            checksums: called after all storages are located.
+
+        Raises:
+            Malformed, LimitExceeded: see `porter.formats.torch_tensors.place_all`.
+        """
+        tensors = place_all(self.tensors, locate, file_size=file_size)
+        return Checkpoint(
+            path=self.path,
+            format=format,
+            files=(self.path,),
+            tensors=tensors,
+            framework="torch",
+            checksums=checksums(),
+            left_out=self.left_out,
+            container=self.chosen.container,
+            other_containers=self.chosen.others,
+            versions=self.chosen.versions,
+            modules=self.chosen.modules,
+        )
+
+
+def pickled_checkpoint(path: Path, root: Any, *, key: str | None) -> PickledCheckpoint:
+    """The state dict in `root`, the object tree of the torch file at `path`.
+
+    Raises:
+        Everything `find_state_dict` and `pickled_tensor` raise.
+    """
+    chosen = find_state_dict(root, key=key)
+    tensors = tuple(pickled_tensor(name, value) for name, value in chosen.entries if is_tensor(value))
+    left_out = tuple(LeftOut(name, _what(value)) for name, value in chosen.entries if not is_tensor(value))
+    return PickledCheckpoint(path, chosen, tensors, left_out)
+
+
+@contextmanager
+def errors_name(path: Path) -> Iterator[None]:
+    """Errors from inside that name no file get `path`."""
+    try:
+        yield
+    except BnportError as error:
+        error.file = error.file or str(path)
+        raise
+
+
+def _what(value: Any) -> str:
+    if isinstance(value, Record):
+        return class_name(value) or "an object"
+    if isinstance(value, (Global, PersistentId)):
+        return value.path if isinstance(value, Global) else "a storage"
+    return "None" if value is None else type(value).__name__

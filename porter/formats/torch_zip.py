@@ -1,0 +1,155 @@
+"""PyTorch's checkpoints since 1.6: a zip archive of a pickle and one stored member per storage.
+
+    archive/data.pkl        the object tree; storages are persistent ids ("storage", class, key, location, numel)
+    archive/byteorder       "little" or "big"; absent before torch 2.1
+    archive/data/<key>      the bytes of a storage
+
+The archive's one folder has any name. Source: torch/serialization.py and caffe2/serialize/inline_container.cc.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zlib import crc32
+
+from porter.errors import ChecksumMismatch, FileIOError, Malformed, NotACheckpoint, Unsupported
+from porter.formats import pickle_machine
+from porter.formats.model import Checkpoint, Checksum, Extent
+from porter.formats.torch_tensors import StorageRef
+from porter.formats.torch_tree import errors_name, pickled_checkpoint
+from porter.formats.torch_zip_layout import layout
+from porter.formats.zip_archive import Member, locate, read_directory
+
+__all__ = ["layout", "read", "recognises"]
+
+FORMAT = "torch-zip"
+
+
+def recognises(head: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes that begins with `head` is a zip archive, an empty one included."""
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def read(path: Path, *, key: str | None = None) -> Checkpoint:
+    """Open the checkpoint at `path`, a regular file. Only the zip directory, the pickle and local headers are read.
+
+    Args:
+        key: the state dict to take, see `porter.formats.torch_containers.find_state_dict`.
+
+    Raises:
+        NotACheckpoint: a zip archive that torch.save did not write.
+        Unsupported: TorchScript, big-endian or compressed archives; tensors that cannot be carried.
+        InputError: in one of its other classes, a file that contradicts itself.
+        UsageError: there is no state dict under `key`.
+        Undecided: two state dicts are equally good.
+        FileIOError: the operating system refuses.
+    """
+    with errors_name(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FileIOError(f"cannot be opened: {error.strerror}") from error
+        try:
+            return _read(path, descriptor, key)
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: Path, descriptor: int, key: str | None) -> Checkpoint:
+    archive = _open_archive(descriptor)
+    tree, _ = pickle_machine.load(archive.content("data.pkl"), file=path, entry=archive.folder + "data.pkl")
+    return pickled_checkpoint(path, tree, key=key).located(
+        archive.storage, format=FORMAT, file_size=archive.size, checksums=archive.checksums
+    )
+
+
+@dataclass(eq=False)
+class _Archive:
+    """An open archive; `folder` is its one folder, with the slash."""
+
+    descriptor: int
+    size: int
+    folder: str
+    members: Mapping[str, Member]
+    located: dict[str, tuple[Member, Extent]] = field(default_factory=dict)
+
+    def content(self, name: str) -> bytes:
+        """The bytes of member `name`, checked against their CRC-32.
+
+        Raises:
+            ChecksumMismatch: they are not what was written.
+        """
+        member = self.members[self.folder + name]
+        extent = locate(self.descriptor, member, self.size)
+        data = os.pread(self.descriptor, extent.length, extent.offset)
+        if crc32(data) != member.crc32:
+            raise ChecksumMismatch(
+                "the bytes are damaged: they do not match the checksum stored with them",
+                entry=member.name,
+                expected=f"CRC-32 {member.crc32:08x}",
+                found=f"{crc32(data):08x}",
+                hint="Get a fresh copy of the file.",
+            )
+        return data
+
+    def storage(self, ref: StorageRef) -> Extent:
+        """Where the bytes of a storage lie.
+
+        Raises:
+            Malformed: it is not in the archive.
+        """
+        if ref.key not in self.located:
+            name = f"{self.folder}data/{ref.key}"
+            if name not in self.members:
+                raise Malformed("a storage that the pickle refers to is not in the archive", entry=name)
+            member = self.members[name]
+            self.located[ref.key] = (member, locate(self.descriptor, member, self.size))
+        return self.located[ref.key][1]
+
+    def checksums(self) -> tuple[Checksum, ...]:
+        """What the directory promises about the storages located so far."""
+        return tuple(Checksum(extent, member.crc32, member.name) for member, extent in self.located.values())
+
+
+def _open_archive(descriptor: int) -> _Archive:
+    size = os.fstat(descriptor).st_size
+    members = read_directory(descriptor, size)
+    folder = _folder(members)
+    archive = _Archive(descriptor, size, folder, members)
+    if f"{folder}constants.pkl" in members or any(name.startswith(f"{folder}code/") for name in members):
+        raise Unsupported(
+            "a TorchScript archive, which is a program",
+            hint="In PyTorch: torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE).",
+        )
+    if f"{folder}data.pkl" not in members:
+        raise NotACheckpoint("a zip archive, but none that torch.save wrote", expected="a member data.pkl")
+    packed = next((member for member in members.values() if member.packing), None)
+    if packed:
+        raise Unsupported(
+            f"the archive has been {packed.packing}, so its tensors cannot be read in place",
+            entry=packed.name,
+            hint="Load it in PyTorch and save it again with torch.save.",
+        )
+    if f"{folder}byteorder" in members and archive.content("byteorder") != b"little":
+        raise Unsupported(
+            "its numbers are big-endian",
+            hint="Save it again on a little-endian machine.",
+        )
+    return archive
+
+
+def _folder(members: Mapping[str, Member]) -> str:
+    """The one folder that all members lie in, with its slash."""
+    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    if len(pickles) > 1:
+        raise Malformed("the archive has more than one data.pkl", found=", ".join(pickles[:5]))
+    folder = next(iter(members), "").partition("/")[0] + "/"
+    if pickles:
+        folder = pickles[0].removesuffix("data.pkl")
+        outside = next((name for name in members if not name.startswith(folder)), None)
+        if outside is not None:
+            raise Malformed("a member outside of the archive's folder", entry=outside, expected=f"{folder}...")
+    return folder
