@@ -6,8 +6,8 @@ terms carry small integer constants that count roundings; they leave room for th
 
 Sources: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. (2002): lemma 3.1 (gamma_n), section
 4.2 (error of a sum in any order); T. F. Chan, G. H. Golub, R. J. LeVeque, Algorithms for Computing the Sample
-Variance (1983): two-pass and updating algorithms. MindSpore's CPU kernel sums in float32 in two passes, PyTorch's in float64;
-the one-pass "textbook" algorithm, which can lose every digit, is not covered.
+Variance (1983): two-pass and updating algorithms. MindSpore's CPU kernel sums in float32, in two passes, PyTorch's in
+float64; the one-pass "textbook" algorithm, which can lose every digit, is not covered.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Bounded:
         self._reference = reference
         self._rounding = rounding
         self._mean_error = rounding["mean"]
-        self._variance_error = rounding["variance"]
+        # How far the running variance may lie below and above: never so far below as to lose its sign.
+        self._variance_below = self._variance_above = rounding["variance"]
 
     def evaluate(self, x: Array) -> Within:
         bound = self._running_bound(x) if self._reference.uses_running else self._batch_bound(x)
@@ -76,14 +77,18 @@ class Bounded:
         return Within(self._reference.train(x), bound)
 
     def statistics(self) -> tuple[Within, Within] | None:
+        import numpy as np
+
         values = self._reference.statistics()
         if values is None:
             return None
-        return Within(values[0], self._mean_error), Within(values[1], self._variance_error)
+        variance_error = np.maximum(self._variance_below, self._variance_above)
+        return Within(values[0], self._mean_error), Within(values[1], variance_error)
 
     def _running_bound(self, x: Array) -> Array:
-        mean, variance, error = self._reference.mean, self._reference.variance, self._variance_error
-        return self._bound(x, mean, self._mean_error, (variance - error, variance, variance + error))
+        mean, variance = self._reference.mean, self._reference.variance
+        variances = (variance - self._variance_below, variance, variance + self._variance_above)
+        return self._bound(x, mean, self._mean_error, variances)
 
     def _batch_bound(self, x: Array) -> Array:
         mean, mean_error, variances = _moments_within(x)
@@ -129,11 +134,10 @@ class Bounded:
             rounding = _gamma(_MOVE_ROUNDINGS) * (np.abs(old) + abs(weight) * np.abs(new)) + _UNDERFLOW
             return np.asarray(abs(1 - weight) * old_error + abs(weight) * new_error + rounding)
 
-        variance_error = np.maximum(high - variance, variance - low) * unbiased
+        old, new = self._reference.variance, variance * unbiased
         self._mean_error = moved(self._reference.mean, self._mean_error, mean, mean_error)
-        self._variance_error = moved(
-            self._reference.variance, self._variance_error, variance * unbiased, variance_error
-        )
+        self._variance_below = moved(old, self._variance_below, new, (variance - low) * unbiased)
+        self._variance_above = moved(old, self._variance_above, new, (high - variance) * unbiased)
 
     @property
     def _eps(self) -> float:

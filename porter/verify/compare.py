@@ -89,8 +89,13 @@ def _verify(case: LayerCase, cases: Sequence[LayerCase], bench: _Bench) -> Layer
         _run(case, case.target, backend, inputs, bench, label)
         for label, backend in bench.backends(case.target).items()
     ]
-    for run, side in [(source, case.source), *((target, case.target) for target in targets)]:
-        run.checks = _judge_run(run, expected(case, case.source, inputs, stored_as=side.dtype), bench.options)
+    right = {
+        dtype: expected(case, case.source, inputs, stored_as=dtype)
+        for dtype in {case.source.dtype, case.target.dtype}
+    }
+    source.checks = _judge_run(source, right[case.source.dtype], bench.options)
+    for target in targets:
+        target.checks = _judge_run(target, right[case.target.dtype], bench.options)
     checks = (parameters, *(check for target in targets for check in _blame(target, source)))
     diagnosis = None
     if verdict(checks) is False:
@@ -165,15 +170,16 @@ def _worst(observed: Array, within: Within, options: Options) -> tuple[float, fl
     """
     import numpy as np
 
+    bound = within.bound
+    if options.atol is not None or options.rtol is not None:
+        bound = (options.atol or 0.0) + (options.rtol or 0.0) * np.abs(within.value)
     with np.errstate(all="ignore"):
-        bound = within.bound
-        if options.atol is not None or options.rtol is not None:
-            bound = (options.atol or 0.0) + (options.rtol or 0.0) * np.abs(within.value)
-        error = np.abs(observed.astype(np.float64) - within.value)
-        both, either = ~np.isfinite(observed) & ~np.isfinite(within.value), ~np.isfinite(error)
-        error = np.where(both, 0.0, np.where(either, np.inf, error))
-        bound = np.nan_to_num(bound, nan=0.0, posinf=np.inf)
-        ratio = np.where(error == 0, 0.0, np.nan_to_num(error / bound, nan=np.inf, posinf=np.inf))
+        error = np.abs(observed - within.value)
+        ratio = error / bound
+    if not np.isfinite(ratio).all():
+        neither_is_finite = ~np.isfinite(observed) & ~np.isfinite(within.value)
+        error = np.where(neither_is_finite, 0.0, np.where(np.isfinite(error), error, np.inf))
+        ratio = np.where(error == 0, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
     at = np.unravel_index(int(ratio.argmax()), ratio.shape)
     return float(ratio[at]), float(error[at]), float(bound[at])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -89,10 +91,23 @@ class TorchLayer:
         import torch
 
         self._module.train(training)
-        with torch.no_grad():
+        with torch.no_grad(), _one_thread():
             output = self._module(torch.from_numpy(x).to(self._device))
         result: Array = output.cpu().numpy()
         return result
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Inputs are small: more threads only wait for each other, for long where other processes use the processors."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def torch_arguments(cls: type, side: Side) -> dict[str, Any]:
