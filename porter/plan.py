@@ -114,7 +114,9 @@ class _Planner:
 
     def steps(self) -> Iterable[Step]:
         position = {name: i for i, name in enumerate(self.specs)}
-        last_tensor = {max(layer.tensors.values(), key=position.get): layer for layer in self.layers if layer.tensors}
+        last_tensor = {
+            max(layer.tensors.values(), key=position.__getitem__): layer for layer in self.layers if layer.tensors
+        }
         for spec in self.specs.values():
             yield self._step(spec)
             if spec.name in last_tensor:
@@ -131,6 +133,9 @@ class _Planner:
         if spec.name not in self.place:
             return Step(spec, spec, "copied", "outside of the layers bnport has rules for: keeps its name")
         layer, parameter = self.place[spec.name]
+        if self.to != "mindspore" and parameter.slot in _STATISTICS and _uses_batch_only(layer):
+            reason = f"{layer.kind_name}: use_batch_statistics=True is track_running_stats=False, which keeps none"
+            return Step(spec, None, "dropped", reason, layer=layer.name)
         name = self._name(layer, parameter)
         if name is None:
             reason = f"{layer.kind_name}: MindSpore has no {parameter.torch}; kept in the record beside the output"
@@ -162,7 +167,7 @@ class _Planner:
     def _is_needed(self, layer: Layer, parameter: Parameter) -> bool:
         if self.to == "mindspore":
             return parameter.always_in_mindspore
-        return parameter.torch_with in layer.tensors and self.from_ != self.to
+        return parameter.torch_with in layer.tensors and self.from_ != self.to and not _uses_batch_only(layer)
 
     def _created_type(self, layer: Layer, parameter: Parameter) -> tuple[DType, tuple[int, ...]]:
         if parameter.torch_with:
@@ -174,6 +179,13 @@ class _Planner:
     def _name(self, layer: Layer, parameter: Parameter) -> str | None:
         leaf = parameter.name_in(self.to, root=not layer.name)
         return leaf if leaf is None or not layer.name else f"{layer.name}.{leaf}"
+
+
+_STATISTICS = ("mean", "variance")
+
+
+def _uses_batch_only(layer: Layer) -> bool:
+    return layer.settings is not None and layer.settings.statistics == "batch"
 
 
 def _refuse_undecided(layers: Sequence[Layer]) -> None:
@@ -259,18 +271,25 @@ def prove(plan: Plan, specs: Sequence[TensorSpec], layers: Sequence[Layer]) -> N
             right to left do not give the source back.
     """
     _prove_unique(plan)
-    assert [step.source for step in plan.steps if step.source] == list(specs), "a source tensor is unaccounted for"
+    sources = [step.source for step in plan.steps if step.source]
+    _must(len(sources) == len(specs) and set(sources) == set(specs), "a source tensor is unaccounted for")
     place = {name: (layer, layer.kind.parameter(slot)) for layer in layers for slot, name in layer.tensors.items()}
     for step in plan.steps:
         if not step.source or not step.target:
             continue
-        assert prod(step.source.shape) == prod(step.target.shape), f"{step.source.name} changes its size"
+        _must(prod(step.source.shape) == prod(step.target.shape), f"{step.source.name} changes its size")
         if step.source.name in place:
             layer, parameter = place[step.source.name]
             leaf = parameter.name_in(plan.from_, root=not layer.name)
             shape = parameter.shape_in(plan.from_, step.target.shape, came_from=plan.to)
-            assert step.source.name == f"{layer.name}.{leaf}".removeprefix("."), f"{step.source.name}: no way back"
-            assert step.source.shape == shape, f"{step.source.name}: its shape has no way back"
+            _must(step.source.name == f"{layer.name}.{leaf}".removeprefix("."), f"{step.source.name}: no way back")
+            _must(step.source.shape == shape, f"{step.source.name}: its shape has no way back")
+
+
+def _must(holds: bool, fault: str) -> None:
+    """An assertion that `python -O` keeps."""
+    if not holds:
+        raise AssertionError(fault)
 
 
 def _prove_unique(plan: Plan) -> None:

@@ -9,14 +9,14 @@ Evidence for a layer's kind, strongest first:
 5. MindSpore's own names;
 6. the state dict's `_metadata`, the neighbouring layers, names and shapes.
 
-1-4 settle a kind, and so does 5 where 6 does not contradict it. 6 narrows the candidates down: the kind is inferred if
-one rule converts all that are left, undecided otherwise. Nothing is decided without evidence that can be shown.
+1-4 settle a kind, and so does 5 where 6 does not contradict it. 6 narrows the candidates down: the kind is inferred
+if one rule converts all that are left, undecided otherwise. Nothing is decided without evidence that can be shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from porter.errors import UsageError
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
@@ -51,8 +51,8 @@ class Hints:
 
     layers: tuple[tuple[str, Kind], ...] = ()
     network: tuple[ModuleFacts, ...] = ()
-    recorded: Mapping[str, str] | None = None
-    recorded_settings: Mapping[str, Settings] | None = None
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    recorded_settings: Mapping[str, Settings] = field(default_factory=dict)
     wrapper: str = ""
     eps: float | None = None
     momentum: float | None = None
@@ -151,7 +151,7 @@ class _Recogniser:
         return None
 
     def _record(self, name: str) -> Evidence | None:
-        kind = KINDS.get((self.hints.recorded or {}).get(name, ""))
+        kind = KINDS.get(self.hints.recorded.get(name, ""))
         return Evidence("record", (kind,), "the record of the conversion that wrote this file") if kind else None
 
     def _names(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
@@ -242,27 +242,27 @@ class _Recogniser:
         return channels if isinstance(channels, int) else None
 
     def _settings(self, name: str, slots: Mapping[str, str]) -> Settings:
-        """From the strongest source that knows them; what none knows is the option's or the framework's default."""
-        recorded = (self.hints.recorded_settings or {}).get(name)
-        if recorded is not None and name not in self.network:
-            return recorded
-        settings = None
-        for facts, origin in ((self.network.get(name), "network"), (self.pickled.get(name), "pickled module")):
-            settings = settings or (settings_of(facts, origin) if facts else None)
-        if settings is None:
-            settings = self._default_settings()
-        if self.dialect != "mindspore" and "statistics" not in settings.known_from:
-            settings = replace(settings, statistics="tracked" if "mean" in slots else "batch")
-        if self.dialect != "mindspore" and "affine" not in settings.known_from:
-            settings = replace(settings, affine="gamma" in slots)
-        return settings
+        """From the strongest source that knows them; what none knows is the option's, or the framework's default."""
+        settings = self._known_settings(name)
+        known = dict(settings.known_from)
+        if self.hints.eps is not None and known.get("eps", "default") == "default":
+            settings, known["eps"] = replace(settings, eps=self.hints.eps), "option"
+        if self.hints.momentum is not None and known.get("momentum", "default") == "default":
+            settings, known["momentum"] = replace(settings, momentum=self.hints.momentum), "option"
+        known = {"eps": "default", "momentum": "default", **known}
+        if self.dialect != "mindspore":  # in MindSpore the parameters are there whatever the settings
+            if "statistics" not in known:
+                settings = replace(settings, statistics="tracked" if "mean" in slots else "batch")
+            if "affine" not in known:
+                settings = replace(settings, affine="gamma" in slots)
+        return replace(settings, known_from=known)
 
-    def _default_settings(self) -> Settings:
-        given = {"eps": self.hints.eps, "momentum": self.hints.momentum}
-        options = {name: value for name, value in given.items() if value is not None}
-        known = {name: "option" if name in options else "default" for name in given}
-        base = Settings()
-        return Settings(options.get("eps", base.eps), options.get("momentum", base.momentum), known_from=known)
+    def _known_settings(self, name: str) -> Settings:
+        for facts, origin in ((self.network.get(name), "network"), (self.pickled.get(name), "pickled module")):
+            settings = settings_of(facts, origin) if facts else None
+            if settings:
+                return settings
+        return self.hints.recorded_settings.get(name, Settings())
 
 
 def _unlikely(kind: Kind, group: Group) -> bool:

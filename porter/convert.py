@@ -1,0 +1,186 @@
+"""Carrying out a plan: bytes from the source into new files that appear only when they are whole.
+
+Everything is written into a hidden folder beside the destination, checked there, and renamed into place at the end,
+so that an interrupted, failed or refuted conversion leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from porter import record
+from porter.destination import Destination, WriteOptions, prefix_of
+from porter.errors import FileIOError, InputError, UsageError
+from porter.formats import mindspore_ckpt, safetensors, shards, torch_zip
+from porter.formats.casting import cast_chunks, filled
+from porter.formats.model import Layout, TensorSpec
+from porter.formats.transfer import Chunk, TensorReader, write_layout
+from porter.plan import Plan, Step
+from porter.source import Source
+
+Progress = Callable[[int], None]
+
+
+def execute(
+    plan: Plan,
+    source: Source,
+    to: Destination,
+    options: WriteOptions,
+    check: Callable[[Path], None] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, list[str]]:
+    """Write what a plan says.
+
+    Args:
+        plan: proven.
+        source: what it was made for.
+        to: where it goes.
+        options: how it is written.
+        check: called with the path of the whole, written, not yet visible output; what it raises stops the
+            conversion and leaves the destination as it was.
+        progress: called with the number of bytes written since the last call.
+
+    Returns:
+        The file that now holds the output (the index, where it is sharded), and warnings.
+
+    Raises:
+        InputError: the source is damaged, or changed while it was read.
+        UsageError: a shard or index of that name exists and `options.force` is not given.
+        FileIOError: the operating system refused.
+    """
+    warnings: list[str] = []
+    parts = _parts(plan, to, options)
+    main = f"{to.path.name}.index.json" if len(parts) > 1 else to.path.name
+    if len(parts) > 1:
+        _refuse_existing([to.path.with_name(name) for name in (*parts, main)], options)
+    before = _stamps(source)
+    try:
+        with _staging(to.path) as folder:
+            with TensorReader(source.checkpoint, check_crc=options.check_crc) as reader:
+                content = _Content(plan, reader, warnings, progress)
+                for name, specs in parts.items():
+                    _write_file(folder / name, _layout(specs, plan, source, to, options), content)
+                reader.check_unread()
+                done = _record(plan, source, options, reader)
+            if len(parts) > 1:
+                (folder / main).write_bytes(shards.index_json(parts))
+            if _stamps(source) != before:
+                raise InputError("changed while it was read", file=source.checkpoint.path, hint="Run it again.")
+            if check:
+                check(folder / main)
+            beside = record.path_beside(folder / main)
+            beside.write_text(record.to_json(done), "utf-8")
+            _publish(folder, [*(set(parts) - {main}), beside.name, main], to.path.parent)
+    except OSError as error:
+        hint = "Nothing was written at the destination."
+        raise FileIOError(
+            f"writing failed: {error.strerror}", file=to.path, found=error.filename, hint=hint
+        ) from error
+    return to.path.with_name(main), warnings
+
+
+def _parts(plan: Plan, to: Destination, options: WriteOptions) -> dict[str, list[TensorSpec]]:
+    """File name -> tensors: one file, or as many shards as the limit asks for."""
+    limit = options.max_shard_bytes
+    parts = shards.split(plan.targets, limit) if limit else [plan.targets]
+    if len(parts) == 1:
+        return {to.path.name: parts[0]}
+    return dict(zip(shards.shard_names(to.path.name, len(parts)), parts, strict=True))
+
+
+class _Content:
+    """The bytes of every target tensor, as the plan says."""
+
+    def __init__(self, plan: Plan, reader: TensorReader, warnings: list[str], progress: Progress | None) -> None:
+        self._steps = {step.target.name: step for step in plan.steps if step.target}
+        self._reader = reader
+        self._warnings = warnings
+        self._progress = progress
+
+    def chunks(self, name: str) -> Iterator[Chunk]:
+        for chunk in self._of(self._steps[name]):
+            if self._progress:
+                self._progress(memoryview(chunk).nbytes)
+            yield chunk
+
+    def _of(self, step: Step) -> Iterable[Chunk]:
+        target, source = step.target, step.source
+        assert target is not None
+        if source is None:
+            return [step.data if step.data is not None else filled(target, step.fill or 0.0)]
+        chunks = self._reader.chunks(source.name)
+        if source.dtype == target.dtype:
+            return chunks
+        return cast_chunks(chunks, source.dtype, target, self._warnings)
+
+
+def _layout(
+    specs: Sequence[TensorSpec], plan: Plan, source: Source, to: Destination, options: WriteOptions
+) -> Layout:
+    if to.format == "mindspore-ckpt":
+        return mindspore_ckpt.layout(specs, crc=options.crc)
+    if to.format == "safetensors":
+        return safetensors.layout(specs, metadata={"format": "pt" if to.to == "torch" else "ms"})
+    return torch_zip.layout(specs, versions=_versions(source, options))
+
+
+def _versions(source: Source, options: WriteOptions) -> Mapping[str, int] | None:
+    """The `_metadata` of the state dict written: the source's own, or what the record kept of it."""
+    if source.dialect == "torch":
+        prefix = prefix_of(source, options)
+        versions = source.checkpoint.versions
+        return versions and {f"{name}.".removeprefix(prefix).removesuffix("."): v for name, v in versions.items()}
+    return source.record.versions if source.record else None
+
+
+def _write_file(path: Path, layout: Layout, content: _Content) -> None:
+    # 0666 less the umask: the mode of any new file, where mkstemp's would be 0600.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        write_layout(descriptor, layout, content.chunks)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _record(plan: Plan, source: Source, options: WriteOptions, reader: TensorReader) -> record.Record:
+    small = (s.source for s in plan.steps if s.source and not s.target and s.source.nbytes <= record.RECORDED_BYTES)
+    dropped = {spec.name: b"".join(bytes(chunk) for chunk in reader.chunks(spec.name)) for spec in small}
+    return record.Record.of(plan, source.layers, prefix_of(source, options), dropped, source.checkpoint.versions)
+
+
+def _stamps(source: Source) -> list[tuple[int, int, int]]:
+    found = [os.stat(path) for path in source.checkpoint.files]
+    return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
+
+
+@contextmanager
+def _staging(path: Path) -> Iterator[Path]:
+    """A hidden folder on the destination's file system, gone at the end whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".bnport", dir=path.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_existing(paths: Sequence[Path], options: WriteOptions) -> None:
+    existing = next((path for path in paths if os.path.lexists(path)), None)
+    if existing and not options.force:
+        raise UsageError("exists already", entry=str(existing), hint="--force replaces it.")
+
+
+def _publish(folder: Path, names: Sequence[str], destination: Path) -> None:
+    """Move the files into place, the one the user named last, so that what it refers to is there before it."""
+    for name in names:
+        os.replace(folder / name, destination / name)
+    descriptor = os.open(destination, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,126 @@
+"""Where a conversion goes, in which format, and the plan that leads there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.errors import FileIOError, UsageError
+from porter.formats.dtypes import DType
+from porter.layers.kinds import Dialect
+from porter.plan import Plan, cast, invert, make_plan, prove, strip_prefix
+from porter.source import Source
+
+# Output suffix -> the writer of that format.
+_FORMATS = {
+    ".pth": "torch-zip",
+    ".pt": "torch-zip",
+    ".bin": "torch-zip",
+    ".safetensors": "safetensors",
+    ".ckpt": "mindspore-ckpt",
+}
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How a conversion is written.
+
+    Attributes:
+        to: whose names the output shall bear; None infers it from the source and the output's suffix.
+        strip_prefix: removed from all names; "auto" removes what a wrapper wrote in front of every name.
+        dtype: cast floating-point tensors to this.
+        force: replace an existing output.
+        check_crc: verify the source's own checksums while reading.
+        crc: end a .ckpt with a CRC-32 of the whole file (MindSpore 2.0 cannot read such a file).
+        max_shard_bytes: split a .safetensors, .pth or .bin into shards of at most this size and an index.
+    """
+
+    to: Dialect | None = None
+    strip_prefix: str = ""
+    dtype: DType | None = None
+    force: bool = False
+    check_crc: bool = True
+    crc: bool = False
+    max_shard_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a conversion goes: the real path (symbolic links resolved), its format, and whose names it bears."""
+
+    path: Path
+    format: str
+    to: Dialect
+
+
+def destination(output: Path, source: Source, options: WriteOptions) -> Destination:
+    """Check an output path before anything is planned.
+
+    Raises:
+        UsageError: no known suffix, the source itself, an existing file without `force`, or a combination of
+            format, dialect and options that no framework could read.
+    """
+    if output.suffix not in _FORMATS:
+        raise UsageError(
+            "its suffix names no format",
+            entry=f"-o {output}",
+            expected=", ".join(_FORMATS),
+            found=output.suffix or "no suffix",
+        )
+    path = Path(os.path.realpath(output))
+    if any(os.path.exists(path) and os.path.samefile(path, file) for file in source.checkpoint.files):
+        raise UsageError("the output is the input", entry=f"-o {output}", hint="Give the output another name.")
+    if os.path.lexists(path) and not options.force:
+        raise UsageError("exists already", entry=f"-o {output}", hint="--force replaces it.")
+    if path.is_dir():
+        raise UsageError("is a folder", entry=f"-o {output}", expected="a file name")
+    if not path.parent.is_dir():
+        raise FileIOError("the folder does not exist", file=path.parent, hint=f"mkdir -p {path.parent}")
+    to = options.to or _inferred_dialect(source.dialect, output.suffix)
+    format_name = _FORMATS[output.suffix]
+    if (format_name, to) in (("torch-zip", "mindspore"), ("torch-zip", "mint"), ("mindspore-ckpt", "torch")):
+        framework = "PyTorch" if to == "torch" else "MindSpore"
+        raise UsageError(f"{framework} cannot read this format", entry=f"-o {output} --to {to}")
+    if options.crc and format_name != "mindspore-ckpt":
+        raise UsageError("only a .ckpt carries a CRC trailer", entry="--crc", found=output.suffix)
+    if options.max_shard_bytes and format_name == "mindspore-ckpt":
+        raise UsageError("MindSpore loads no sharded .ckpt", entry="--max-shard-size", expected="-o *.safetensors")
+    return Destination(path, format_name, to)
+
+
+def _inferred_dialect(from_: Dialect, suffix: str) -> Dialect:
+    """The other framework, unless the suffix says which."""
+    if _FORMATS[suffix] == "torch-zip":
+        return "torch"
+    if _FORMATS[suffix] == "safetensors":
+        return "mindspore" if from_ == "torch" else "torch"
+    if from_ == "mindspore":
+        raise UsageError(
+            "both files are MindSpore's",
+            entry="--to",
+            expected="--to mint, --to mindspore, or a .pth or .safetensors",
+        )
+    return "mindspore"
+
+
+def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
+    """The proven plan of a conversion; the recorded one read backwards where the source was written by bnport.
+
+    Raises:
+        Undecided: layers whose kind is not known.
+        UsageError: two tensors would get one name.
+    """
+    specs = source.checkpoint.specs
+    recorded = source.record
+    if recorded and recorded.plan.from_ == to and recorded.plan.to == source.dialect:
+        plan, rules = invert(recorded.plan, recorded.dropped), []
+    else:
+        plan, rules = make_plan(specs, source.layers, source.dialect, to, source.left_out), source.layers
+    plan = cast(strip_prefix(plan, prefix_of(source, options)), options.dtype)
+    prove(plan, specs, rules)
+    return plan
+
+
+def prefix_of(source: Source, options: WriteOptions) -> str:
+    return source.wrapper if options.strip_prefix == "auto" else options.strip_prefix

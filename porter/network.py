@@ -1,0 +1,136 @@
+"""The network a user names: `--model` (PyTorch) and `--net` (MindSpore).
+
+This is the only place where bnport imports code that is not its own, and it imports exactly what the user named.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from porter.errors import BackendError, UsageError
+from porter.formats.model import ModuleFacts
+
+# The settings that recognition and verification read off a module, in the frameworks' attribute names.
+_ATTRIBUTES = ("num_features", "eps", "momentum", "affine", "track_running_stats", "use_batch_statistics")
+
+
+def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:
+    """The modules of a PyTorch network.
+
+    Args:
+        reference: `package.module:factory` or `path/to/file.py:factory`; the factory takes no arguments and
+            returns an `nn.Module`. It is called under the meta device, so that no memory is spent on weights, and
+            on the CPU where it cannot be built there.
+
+    Raises:
+        UsageError: the reference leads nowhere, or not to a network.
+        BackendError: PyTorch is not installed.
+    """
+    torch = _framework("torch", "--model")
+    factory = _factory(reference, "--model")
+    try:
+        with torch.device("meta"):
+            network = factory()
+    except Exception:  # the user's own code, which may touch data that the meta device does not have
+        network = _call(factory, reference, "--model")
+    if not isinstance(network, torch.nn.Module):
+        raise _no_network(reference, "--model", "torch.nn.Module", network)
+    return tuple(_facts(name, module) for name, module in network.named_modules())
+
+
+def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
+    """The cells of a MindSpore network; as `torch_modules`, with an `nn.Cell`."""
+    os.environ.setdefault("GLOG_v", "3")
+    mindspore = _framework("mindspore", "--net")
+    network = _call(_factory(reference, "--net"), reference, "--net")
+    if not isinstance(network, mindspore.nn.Cell):
+        raise _no_network(reference, "--net", "mindspore.nn.Cell", network)
+    cells = list(network.cells_and_names())
+    # BatchNorm3d keeps its settings in the inner cell, which is no layer of its own.
+    inner = {
+        f"{name}.bn2d".removeprefix("."): name for name, cell in cells if _wraps_a_batch_norm_2d(cell, mindspore)
+    }
+    return tuple(
+        _facts(name, cell, settings_in=cell.bn2d if name in inner.values() else None)
+        for name, cell in cells
+        if name not in inner
+    )
+
+
+def _wraps_a_batch_norm_2d(cell: Any, mindspore: Any) -> bool:
+    return isinstance(cell, mindspore.nn.BatchNorm3d) and hasattr(cell, "bn2d")
+
+
+def _facts(name: str, module: Any, settings_in: Any = None) -> ModuleFacts:
+    own, *bases = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__)
+    holder = module if settings_in is None else settings_in
+    attributes = {key: getattr(holder, key) for key in _ATTRIBUTES if hasattr(holder, key)}
+    if "affine" not in attributes and hasattr(holder, "gamma"):
+        attributes["affine"] = bool(holder.gamma.requires_grad)
+    return ModuleFacts(name, own, tuple(bases), attributes)
+
+
+def _factory(reference: str, option: str) -> Any:
+    where, colon, name = reference.rpartition(":")
+    if not colon or not where or not name:
+        raise UsageError(
+            "names no factory", entry=f"{option} {reference}", expected="module:factory or file.py:factory"
+        )
+    try:
+        module = _module_from_file(Path(where)) if where.endswith(".py") else _module(where)
+        target = module
+        for part in name.split("."):
+            target = getattr(target, part)
+    except Exception as error:  # importing is running the user's code: anything can come out of it
+        found = f"{type(error).__name__}: {error}"
+        raise UsageError("cannot be imported", entry=f"{option} {reference}", found=found) from error
+    return target
+
+
+def _module(name: str) -> Any:
+    # The user means modules of the folder they stand in, as `python -m` does.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return importlib.import_module(name)
+
+
+def _module_from_file(path: Path) -> Any:
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    # A name of our own: the user's file may be called like a module that is already imported.
+    name = f"bnport_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _call(factory: Any, reference: str, option: str) -> Any:
+    try:
+        return factory()
+    except Exception as error:  # the user's code again
+        found = f"{type(error).__name__}: {error}"
+        hint = "The factory is called without arguments; wrap it in a function that fills them in."
+        raise UsageError("does not build", entry=f"{option} {reference}", found=found, hint=hint) from error
+
+
+def _framework(name: str, option: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        hint = f"Install it with: pip install 'bnport[{name}]'"
+        raise BackendError(f"{option} needs {name}, which is not installed", found=str(error), hint=hint) from error
+
+
+def _no_network(reference: str, option: str, expected: str, network: object) -> UsageError:
+    entry = f"{option} {reference}"
+    return UsageError("builds no network", entry=entry, expected=expected, found=type(network).__name__)

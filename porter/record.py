@@ -1,0 +1,147 @@
+"""The record of a conversion, `OUTPUT.bnport.json` beside the output: what the way back needs.
+
+Names, shapes and dtypes on both sides, and the bytes of the few small tensors that the target format's framework has
+no place for (`num_batches_tracked`). With it, converting OUTPUT back restores the source exactly; without it, the
+counters become 0 and created parameters stay.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from porter.errors import Malformed
+from porter.formats.dtypes import BY_NAME
+from porter.formats.model import TensorSpec
+from porter.layers.model import Layer
+from porter.layers.settings import Settings
+from porter.plan import Plan, Step
+
+SCHEMA = "bnport.record/1"
+
+# Dropped tensors up to this size are kept in the record. Counters have 8 bytes; optimizer moments are not its job.
+RECORDED_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Record:
+    """One conversion, as far as its inverse and its verification need it.
+
+    Attributes:
+        plan: the steps that were carried out.
+        dropped: name -> bytes of small tensors that were dropped.
+        versions: the source state dict's `_metadata`, None where it had none.
+        kinds: layer name in the output -> kind name, for layers of one certain or inferred kind.
+        settings: layer name in the output -> settings of batch normalisations, in PyTorch's terms.
+    """
+
+    plan: Plan
+    dropped: Mapping[str, bytes] = field(default_factory=dict)
+    versions: Mapping[str, int] | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        layers: list[Layer],
+        prefix: str,
+        dropped: Mapping[str, bytes],
+        versions: Mapping[str, int] | None,
+    ) -> Record:
+        """The record of a plan whose target names lack `prefix`."""
+        named = {layer.name.removeprefix(prefix): layer for layer in layers if layer.certainty != "undecided"}
+        kinds = {name: layer.kind.name for name, layer in named.items() if len(layer.kinds) == 1}
+        settings = {name: layer.settings for name, layer in named.items() if layer.settings}
+        return cls(plan, dropped, versions, kinds, settings)
+
+    def is_of(self, specs: list[TensorSpec]) -> bool:
+        """Whether a file with these tensors is what the recorded conversion wrote, possibly trained further."""
+        return set(self.plan.targets) == set(specs)
+
+
+def path_beside(output: Path) -> Path:
+    return output.with_name(output.name + ".bnport.json")
+
+
+def to_json(record: Record) -> str:
+    plan = record.plan
+    document = {
+        "schema": SCHEMA,
+        "from": plan.from_,
+        "to": plan.to,
+        "versions": record.versions,
+        "kinds": record.kinds,
+        "settings": {name: _settings_to_json(settings) for name, settings in record.settings.items()},
+        "dropped": {name: data.hex() for name, data in record.dropped.items()},
+        "tensors": [_step_to_json(step) for step in plan.steps],
+    }
+    return json.dumps(document, ensure_ascii=True, separators=(",", ":")) + "\n"
+
+
+def from_json(text: str, file: Path) -> Record:
+    """Read a record back.
+
+    Raises:
+        Malformed: the file is not a record that bnport wrote.
+    """
+    try:
+        document = json.loads(text)
+        if document["schema"] != SCHEMA:
+            raise Malformed("is no record this bnport can read", file=file, expected=SCHEMA, found=document["schema"])
+        plan = Plan(document["from"], document["to"], tuple(_step_from_json(step) for step in document["tensors"]))
+        return Record(
+            plan,
+            {name: bytes.fromhex(data) for name, data in document["dropped"].items()},
+            document["versions"],
+            document["kinds"],
+            {name: _settings_from_json(settings) for name, settings in document["settings"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        hint = "Delete it to convert without a record: counters become 0, created parameters stay."
+        raise Malformed("is damaged", file=file, expected=SCHEMA, found=repr(error), hint=hint) from error
+
+
+def read_beside(output: Path) -> Record | None:
+    """The record beside a converted file; None where there is none."""
+    path = path_beside(output)
+    return from_json(path.read_text("utf-8"), path) if path.is_file() else None
+
+
+def _settings_to_json(settings: Settings) -> dict[str, Any]:
+    return {
+        "eps": settings.eps,
+        "momentum": settings.momentum,
+        "affine": settings.affine,
+        "statistics": settings.statistics,
+        "known_from": dict(settings.known_from),
+    }
+
+
+def _settings_from_json(value: dict[str, Any]) -> Settings:
+    return Settings(**value)
+
+
+def _step_to_json(step: Step) -> list[Any]:
+    """[source, target, fate, reason]: a list, because a checkpoint has many."""
+    return [_spec_to_json(step.source), _spec_to_json(step.target), step.fate, step.reason]
+
+
+def _step_from_json(value: list[Any]) -> Step:
+    source, target, fate, reason = value
+    return Step(_spec_from_json(source), _spec_from_json(target), fate, reason)
+
+
+def _spec_to_json(spec: TensorSpec | None) -> list[Any] | None:
+    return None if spec is None else [spec.name, spec.dtype.name, list(spec.shape)]
+
+
+def _spec_from_json(value: list[Any] | None) -> TensorSpec | None:
+    if value is None:
+        return None
+    name, dtype, shape = value
+    return TensorSpec(name, BY_NAME[dtype], tuple(shape))

@@ -1,0 +1,195 @@
+"""What is known of a checkpoint before anything is done with it: its tensors, whose names they bear, its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter import network, record
+from porter.errors import Undecided, UsageError
+from porter.formats import open_checkpoint
+from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
+from porter.layers.kinds import KINDS, Dialect, Kind
+from porter.layers.model import Layer
+from porter.layers.recognise import Hints, recognise
+from porter.layers.settings import invert_momentum
+from porter.layers.training_state import training_state
+
+# Names that only one side uses. gamma and beta are not among them: PyTorch modules use them for their own parameters.
+_TORCH_NAMES = ("running_mean", "running_var", "num_batches_tracked")
+_MINDSPORE_NAMES = ("moving_mean", "moving_variance", "embedding_table")
+
+# What wraps a network and writes its own attribute in front of every name.
+_WRAPPERS = {"module.": "DataParallel or DistributedDataParallel", "_orig_mod.": "torch.compile"}
+_LIGHTNING = "model."
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the user says about a checkpoint, as on the command line.
+
+    Attributes:
+        from_: whose names it bears (`torch`, `mindspore`, `mint`); None lets the file tell.
+        key: where in a .pth the state dict lies.
+        model, net: the network it belongs to, in PyTorch or in MindSpore: `module:factory` or `file.py:factory`.
+        layers: (pattern, kind name) pairs.
+        eps, momentum: settings of batch normalisations where the source knows none, in the source's own terms.
+        record: the record of the conversion that wrote the file; None looks beside it.
+    """
+
+    from_: Dialect | None = None
+    key: str | None = None
+    model: str | None = None
+    net: str | None = None
+    layers: Sequence[tuple[str, str]] = ()
+    eps: float | None = None
+    momentum: float | None = None
+    record: Path | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint, understood.
+
+    Attributes:
+        checkpoint: its tensors and where they lie.
+        dialect: whose names they bear.
+        layers: in the checkpoint's order.
+        left_out: optimizer state and counters, name -> what it is.
+        wrapper: a prefix that some wrapper wrote in front of every name ("" if none).
+        record: of the conversion that wrote the file, where there is one and it fits.
+        notes: remarks for the user.
+    """
+
+    checkpoint: Checkpoint
+    dialect: Dialect
+    layers: list[Layer]
+    left_out: dict[str, str]
+    wrapper: str
+    record: record.Record | None
+    notes: tuple[str, ...]
+
+
+def open_source(path: Path, options: SourceOptions) -> Source:
+    """Open a checkpoint and recognise its layers.
+
+    Raises:
+        InputError: the file cannot be read, or must not be trusted.
+        Undecided: whose names it bears, or which state dict in it is meant.
+        UsageError: an option that does not fit the file.
+        BackendError: `model` or `net` needs a framework that is not installed.
+    """
+    checkpoint = open_checkpoint(path, key=options.key)
+    specs = {spec.name: spec for spec in checkpoint.specs}
+    dialect = options.from_ or dialect_of(checkpoint)
+    left_out = training_state(specs) if dialect != "torch" else {}
+    model = [spec for name, spec in specs.items() if name not in left_out]
+    wrapper, notes = _wrapper(checkpoint, model)
+    found = _record_of(path, options, checkpoint.specs)
+    hints = _hints(options, dialect, model, wrapper, found)
+    layers = recognise(checkpoint, dialect, model, hints)
+    return Source(checkpoint, dialect, layers, left_out, wrapper, found, (*checkpoint.notes, *notes))
+
+
+def dialect_of(checkpoint: Checkpoint) -> Dialect:
+    """Whose names a checkpoint's tensors bear.
+
+    Raises:
+        Undecided: the names of both, or of neither in a format that both use.
+    """
+    torch = _first_name(checkpoint, _TORCH_NAMES)
+    mindspore = _first_name(checkpoint, _MINDSPORE_NAMES)
+    if (torch and mindspore) or (mindspore and checkpoint.framework == "torch"):
+        raise Undecided(
+            "cannot tell whose parameter names these are",
+            file=checkpoint.path,
+            entry=mindspore,
+            expected="PyTorch's names or MindSpore's",
+            found=f"{mindspore} and {torch}" if torch else f"{mindspore} in a PyTorch file",
+            hint="Say it with --from torch, --from mindspore or --from mint.",
+        )
+    if mindspore:
+        return "mindspore"
+    if checkpoint.framework == "mindspore":
+        return "mint" if torch else "mindspore"
+    if torch or checkpoint.framework == "torch":
+        return "torch"
+    raise Undecided(
+        "nothing in it tells whose parameter names these are",
+        file=checkpoint.path,
+        expected=f"names such as {_TORCH_NAMES[0]} or {_MINDSPORE_NAMES[0]}, or a metadata entry `format`",
+        found="names that both frameworks use",
+        hint="Say it with --from torch, --from mindspore or --from mint.",
+    )
+
+
+def _first_name(checkpoint: Checkpoint, leaves: tuple[str, ...]) -> str | None:
+    return next((name for name in checkpoint.tensors if name.rpartition(".")[2] in leaves), None)
+
+
+def _wrapper(checkpoint: Checkpoint, specs: list[TensorSpec]) -> tuple[str, list[str]]:
+    """The prefix that all names share because something wraps the network, and the remark about it."""
+    names = [spec.name for spec in specs]
+    prefix, writers = "", []
+    known = dict(_WRAPPERS)
+    if checkpoint.container == "state_dict":
+        known[_LIGHTNING] = "a LightningModule"
+    while names:
+        part = next((p for p in known if all(name.startswith(prefix + p) for name in names)), None)
+        if part is None:
+            break
+        prefix += part
+        writers.append(known[part])
+    if not prefix:
+        return "", []
+    by = " in ".join(reversed(writers))
+    return prefix, [f"every name begins with {prefix}, as {by} writes it; --strip-prefix {prefix} removes it"]
+
+
+def _record_of(path: Path, options: SourceOptions, specs: list[TensorSpec]) -> record.Record | None:
+    if options.record is not None:
+        try:
+            found = record.from_json(options.record.read_text("utf-8"), options.record)
+        except OSError as error:
+            raise UsageError(f"cannot be read: {error.strerror}", entry=f"--record {options.record}") from error
+        if not found.is_of(specs):
+            raise UsageError(
+                "is the record of another file", entry=f"--record {options.record}", expected=f"the tensors of {path}"
+            )
+        return found
+    beside = record.read_beside(path)
+    return beside if beside and beside.is_of(specs) else None
+
+
+def _hints(
+    options: SourceOptions, dialect: Dialect, specs: list[TensorSpec], wrapper: str, found: record.Record | None
+) -> Hints:
+    modules: tuple[ModuleFacts, ...] = ()
+    if dialect == "torch" and options.model:
+        modules = network.torch_modules(options.model)
+    elif dialect != "torch" and options.net:
+        modules = network.mindspore_modules(options.net)
+    parents = {spec.name.rpartition(".")[0] for spec in specs}
+    unwrapped = any(facts.name in parents for facts in modules if facts.name)
+    momentum = options.momentum
+    return Hints(
+        layers=tuple((pattern, _kind(pattern, name)) for pattern, name in options.layers),
+        network=modules,
+        recorded=found.kinds if found else {},
+        recorded_settings=found.settings if found else {},
+        wrapper="" if unwrapped else wrapper,
+        eps=options.eps,
+        momentum=invert_momentum(momentum) if momentum is not None and dialect == "mindspore" else momentum,
+    )
+
+
+def _kind(pattern: str, name: str) -> Kind:
+    if name not in KINDS:
+        raise UsageError(
+            "is no kind of layer bnport knows",
+            entry=f"--layer '{pattern}={name}'",
+            expected=", ".join(KINDS),
+            found=name,
+        )
+    return KINDS[name]
