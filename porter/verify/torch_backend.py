@@ -49,7 +49,7 @@ class TorchBackend:
         return {"torch": version("torch")}
 
     def layer(self, kind: Kind, side: Side, values: dict[str, Array]) -> TorchLayer:
-        """The layer of `side` with gamma, beta, mean and variance from `values`, shape (C,).
+        """The layer of `side` with gamma, beta, mean and variance from `values`, shape (C,), float32.
 
         Raises:
             BackendError: the installed PyTorch refuses the settings.
@@ -92,7 +92,10 @@ class TorchLayer:
 
         self._module.train(training)
         with torch.no_grad(), _one_thread():
-            output = self._module(torch.from_numpy(x).to(self._device))
+            try:
+                output = self._module(torch.from_numpy(x).to(self._device))
+            except (RuntimeError, ValueError) as error:
+                raise BackendError(f"PyTorch cannot run the layer: {first_line(error)}") from error
         result: Array = output.cpu().numpy()
         return result
 
