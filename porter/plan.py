@@ -284,6 +284,10 @@ def prove(plan: Plan, specs: Sequence[TensorSpec], layers: Sequence[Layer]) -> N
             shape = parameter.shape_in(plan.from_, step.target.shape, came_from=plan.to)
             _must(step.source.name == f"{layer.name}.{leaf}".removeprefix("."), f"{step.source.name}: no way back")
             _must(step.source.shape == shape, f"{step.source.name}: its shape has no way back")
+            there = f"{layer.name}.{parameter.name_in(plan.to, root=not layer.name)}".removeprefix(".")
+            # A prefix may have been removed, or be put back.
+            here = step.target.name
+            _must(there.endswith(here) or here.endswith(there), f"{step.source.name}: the rules do not give {here}")
 
 
 def _must(holds: bool, fault: str) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from porter.errors import Malformed
-from porter.formats.dtypes import BY_NAME
+from porter.formats.dtypes import BY_NAME, DType
 from porter.formats.model import TensorSpec
 from porter.layers.model import Layer
 from porter.layers.settings import Settings
@@ -31,7 +31,8 @@ class Record:
     """One conversion, as far as its inverse and its verification need it.
 
     Attributes:
-        plan: the steps that were carried out.
+        plan: the steps that were carried out; their layers bear the names they have in the output.
+        strip_prefix, dtype: the options of that conversion (`porter.destination.WriteOptions`), dtype as its name.
         dropped: name -> bytes of small tensors that were dropped.
         versions: the source state dict's `_metadata`, None where it had none.
         kinds: layer name in the output -> kind name, for layers of one certain or inferred kind.
@@ -39,6 +40,8 @@ class Record:
     """
 
     plan: Plan
+    strip_prefix: str = ""
+    dtype: str | None = None
     dropped: Mapping[str, bytes] = field(default_factory=dict)
     versions: Mapping[str, int] | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -49,15 +52,18 @@ class Record:
         cls,
         plan: Plan,
         layers: list[Layer],
-        prefix: str,
+        strip_prefix: str,
+        dtype: DType | None,
         dropped: Mapping[str, bytes],
         versions: Mapping[str, int] | None,
     ) -> Record:
-        """The record of a plan whose target names lack `prefix`."""
-        named = {layer.name.removeprefix(prefix): layer for layer in layers if layer.certainty != "undecided"}
+        """The record of a plan, from the layers of its source."""
+        named = {layer.name.removeprefix(strip_prefix): layer for layer in layers if layer.certainty != "undecided"}
         kinds = {name: layer.kind.name for name, layer in named.items() if len(layer.kinds) == 1}
         settings = {name: layer.settings for name, layer in named.items() if layer.settings}
-        return cls(plan, dropped, versions, kinds, settings)
+        steps = (replace(s, layer=s.layer and s.layer.removeprefix(strip_prefix)) for s in plan.steps)
+        plan = replace(plan, steps=tuple(steps))
+        return cls(plan, strip_prefix, dtype.name if dtype else None, dropped, versions, kinds, settings)
 
     def is_of(self, specs: list[TensorSpec]) -> bool:
         """Whether a file with these tensors is what the recorded conversion wrote, possibly trained further."""
@@ -74,9 +80,11 @@ def to_json(record: Record) -> str:
         "schema": SCHEMA,
         "from": plan.from_,
         "to": plan.to,
+        "strip_prefix": record.strip_prefix,
+        "dtype": record.dtype,
         "versions": record.versions,
         "kinds": record.kinds,
-        "settings": {name: _settings_to_json(settings) for name, settings in record.settings.items()},
+        "settings": {name: settings.to_json() for name, settings in record.settings.items()},
         "dropped": {name: data.hex() for name, data in record.dropped.items()},
         "tensors": [_step_to_json(step) for step in plan.steps],
     }
@@ -96,10 +104,12 @@ def from_json(text: str, file: Path) -> Record:
         plan = Plan(document["from"], document["to"], tuple(_step_from_json(step) for step in document["tensors"]))
         return Record(
             plan,
+            document["strip_prefix"],
+            document["dtype"],
             {name: bytes.fromhex(data) for name, data in document["dropped"].items()},
             document["versions"],
             document["kinds"],
-            {name: _settings_from_json(settings) for name, settings in document["settings"].items()},
+            {name: Settings(**settings) for name, settings in document["settings"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         hint = "Delete it to convert without a record: counters become 0, created parameters stay."
@@ -112,28 +122,14 @@ def read_beside(output: Path) -> Record | None:
     return from_json(path.read_text("utf-8"), path) if path.is_file() else None
 
 
-def _settings_to_json(settings: Settings) -> dict[str, Any]:
-    return {
-        "eps": settings.eps,
-        "momentum": settings.momentum,
-        "affine": settings.affine,
-        "statistics": settings.statistics,
-        "known_from": dict(settings.known_from),
-    }
-
-
-def _settings_from_json(value: dict[str, Any]) -> Settings:
-    return Settings(**value)
-
-
 def _step_to_json(step: Step) -> list[Any]:
-    """[source, target, fate, reason]: a list, because a checkpoint has many."""
-    return [_spec_to_json(step.source), _spec_to_json(step.target), step.fate, step.reason]
+    """[source, target, fate, reason, layer]: a list, because a checkpoint has many."""
+    return [_spec_to_json(step.source), _spec_to_json(step.target), step.fate, step.reason, step.layer]
 
 
 def _step_from_json(value: list[Any]) -> Step:
-    source, target, fate, reason = value
-    return Step(_spec_from_json(source), _spec_from_json(target), fate, reason)
+    source, target, fate, reason, layer = value
+    return Step(_spec_from_json(source), _spec_from_json(target), fate, reason, layer=layer)
 
 
 def _spec_to_json(spec: TensorSpec | None) -> list[Any] | None:

@@ -2,7 +2,7 @@
 
 Reading a format means producing a `Checkpoint`: names, dtypes, shapes and byte positions, no tensor read.
 Writing a format means producing a `Layout`: which bytes stand where, decided before a byte moves. Moving the
-bytes between the two is one piece of code for all formats (`porter.convert`).
+bytes between the two is one piece of code for all formats (`porter.conversion`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from porter.formats.dtypes import DType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorSpec:
     """A tensor's facts: `name`, `dtype` and `shape` (C order, () for a scalar)."""
 
@@ -29,7 +29,7 @@ class TensorSpec:
         return prod(self.shape) * self.dtype.itemsize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Extent:
     """`length` bytes at `offset` (both in bytes) of the checkpoint's file number `file`."""
 
@@ -38,7 +38,7 @@ class Extent:
     length: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StridedView:
     """A tensor that is a window into a larger storage: `offset` and `strides` count elements, not bytes."""
 
@@ -46,7 +46,7 @@ class StridedView:
     strides: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredTensor:
     """A tensor in a file.
 
@@ -134,7 +134,7 @@ class Checkpoint:
         return [tensor.spec for tensor in self.tensors.values()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slot:
     """`length` bytes of the output at `offset`, to be filled with the next bytes of a tensor."""
 

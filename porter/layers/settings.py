@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Literal
 
@@ -48,6 +48,10 @@ class Settings:
     affine: bool = True
     statistics: Statistics = "tracked"
     known_from: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def to_json(self) -> dict[str, object]:
+        """The fields by name; `Settings(**document)` reads it back."""
+        return asdict(self)
 
 
 def invert_momentum(momentum: float) -> float:

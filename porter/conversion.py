@@ -103,20 +103,26 @@ class _Content:
         self._progress = progress
 
     def chunks(self, name: str) -> Iterator[Chunk]:
-        for chunk in self._of(self._steps[name]):
+        for chunk in bytes_of(self._steps[name], self._reader, self._warnings):
             if self._progress:
                 self._progress(memoryview(chunk).nbytes)
             yield chunk
 
-    def _of(self, step: Step) -> Iterable[Chunk]:
-        target, source = step.target, step.source
-        assert target is not None
-        if source is None:
-            return [step.data if step.data is not None else filled(target, step.fill or 0.0)]
-        chunks = self._reader.chunks(source.name)
-        if source.dtype == target.dtype:
-            return chunks
-        return cast_chunks(chunks, source.dtype, target, self._warnings)
+
+def bytes_of(step: Step, reader: TensorReader, warnings: list[str]) -> Iterable[Chunk]:
+    """The bytes of a step's target, in chunks.
+
+    Args:
+        step: one that has a target.
+        reader: of the source.
+        warnings: gets a sentence when a cast makes finite numbers infinite.
+    """
+    target, source = step.target, step.source
+    assert target is not None
+    if source is None:
+        return [step.data if step.data is not None else filled(target, step.fill or 0.0)]
+    chunks = reader.chunks(source.name)
+    return chunks if source.dtype == target.dtype else cast_chunks(chunks, source.dtype, target, warnings)
 
 
 def _layout(
@@ -151,7 +157,8 @@ def _write_file(path: Path, layout: Layout, content: _Content) -> None:
 def _record(plan: Plan, source: Source, options: WriteOptions, reader: TensorReader) -> record.Record:
     small = (s.source for s in plan.steps if s.source and not s.target and s.source.nbytes <= record.RECORDED_BYTES)
     dropped = {spec.name: b"".join(bytes(chunk) for chunk in reader.chunks(spec.name)) for spec in small}
-    return record.Record.of(plan, source.layers, prefix_of(source, options), dropped, source.checkpoint.versions)
+    prefix, versions = prefix_of(source, options), source.checkpoint.versions
+    return record.Record.of(plan, source.layers, prefix, options.dtype, dropped, versions)
 
 
 def _stamps(source: Source) -> list[tuple[int, int, int]]:

@@ -1,0 +1,266 @@
+"""The library: what the commands do, as functions that take paths and return facts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter import conversion, record
+from porter.destination import Destination, WriteOptions, destination, plan_for
+from porter.errors import BackendError, VerificationFailed
+from porter.formats import open_checkpoint
+from porter.layers.model import Layer
+from porter.plan import Plan, dtype_called
+from porter.source import Source, SourceOptions, dialect_of, open_source
+
+if TYPE_CHECKING:
+    from porter.verify.cases import Options
+    from porter.verify.files import TargetOptions, Verification
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint holds."""
+
+    source: Source
+
+    def to_json(self) -> dict[str, Any]:
+        checkpoint = self.source.checkpoint
+        return {
+            "schema": "bnport.inspect/1",
+            "file": str(checkpoint.path),
+            "format": checkpoint.format,
+            "framework": self.source.dialect,
+            "container": checkpoint.container,
+            "other_containers": list(checkpoint.other_containers),
+            "prefix": self.source.wrapper or None,
+            "layers": [layer_to_json(layer) for layer in self.source.layers],
+            "tensors": [
+                {"name": spec.name, "dtype": spec.dtype.name, "shape": list(spec.shape)} for spec in checkpoint.specs
+            ],
+            "left_out": [
+                *({"name": entry.name, "what": entry.what} for entry in checkpoint.left_out),
+                *({"name": name, "what": what} for name, what in self.source.left_out.items()),
+            ],
+            "warnings": list(self.source.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A conversion that was done, or only planned.
+
+    Attributes:
+        source: what was read.
+        to: where it went.
+        plan: the fate of every tensor.
+        written: the file that now holds the output; None after a dry run.
+        verification: None where it was not asked for.
+        warnings: remarks for the user.
+    """
+
+    source: Source
+    to: Destination
+    plan: Plan
+    written: Path | None
+    verification: Verification | None
+    warnings: tuple[str, ...]
+
+    @property
+    def verified(self) -> bool | None:
+        return self.verification.verified if self.verification else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": "bnport.convert/1",
+            "source": str(self.source.checkpoint.path),
+            "output": str(self.written or self.to.path),
+            "from": self.plan.from_,
+            "to": self.plan.to,
+            "written": self.written is not None,
+            "layers": [layer_to_json(layer) for layer in self.source.layers],
+            "tensors": [step.to_json() for step in self.plan.steps],
+            "verified": self.verified,
+            "verification": self.verification.to_json() if self.verification else None,
+            "warnings": list(self.warnings),
+        }
+
+
+def layer_to_json(layer: Layer) -> dict[str, Any]:
+    settings = layer.settings
+    return {
+        "name": layer.name,
+        "kind": layer.kind_name,
+        "channels": layer.channels,
+        "certainty": layer.certainty,
+        "evidence": [{"source": evidence.source, "text": evidence.text} for evidence in layer.evidence],
+        "hyperparameters": None if settings is None else settings.to_json(),
+    }
+
+
+def inspect(path: StrPath, options: SourceOptions | None = None) -> Inspection:
+    """What a checkpoint holds: its format, its tensors, and its layers with the evidence for their kind.
+
+    Raises:
+        InputError: it cannot be read, or must not be trusted.
+        Undecided: several state dicts, or names that may be either framework's.
+    """
+    return Inspection(open_source(Path(path), options or SourceOptions()))
+
+
+def convert(
+    source: StrPath,
+    output: StrPath,
+    *,
+    source_options: SourceOptions | None = None,
+    write_options: WriteOptions | None = None,
+    verify: bool | None = None,
+    verify_options: Options | None = None,
+    dry_run: bool = False,
+    progress: conversion.Progress | None = None,
+    on_layer: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Convert a checkpoint.
+
+    Args:
+        source: the file to read.
+        output: the file to write; its suffix chooses the format.
+        source_options: what to know about the source beyond what it says itself.
+        write_options: how to write.
+        verify: True demands that every batch normalisation is run on the target's framework; None runs those that
+            can be run here; False verifies nothing.
+        verify_options: how layers are run.
+        dry_run: plan only.
+        progress: called with the bytes written since the last call.
+        on_layer: called with (layers verified, layers in all).
+
+    Raises:
+        BnportError: one of its subclasses, see `porter.errors`; nothing is written then.
+    """
+    write = write_options or WriteOptions()
+    opened = open_source(Path(source), source_options or SourceOptions())
+    to = destination(Path(output), opened, write)
+    plan = plan_for(opened, to.to, write)
+    notes = (*opened.notes, *_left_out_notes(opened), *inference_notes(opened, plan))
+    if dry_run:
+        return Conversion(opened, to, plan, None, None, notes)
+    verdicts: list[Verification] = []
+
+    def check(path: Path) -> None:
+        from porter.verify.cases import Options
+        from porter.verify.files import TargetOptions, verify_output
+
+        found = verify_output(opened, plan, path, verify_options or Options(), TargetOptions(), on_layer)
+        verdicts.append(found)
+        _demand(found, strict=verify is True, file=to.path)
+
+    written, warnings = conversion.execute(plan, opened, to, write, None if verify is False else check, progress)
+    return Conversion(opened, to, plan, written, verdicts[0] if verdicts else None, (*notes, *warnings))
+
+
+def verify(
+    source: StrPath,
+    output: StrPath,
+    *,
+    source_options: SourceOptions | None = None,
+    write_options: WriteOptions | None = None,
+    target_options: TargetOptions | None = None,
+    options: Options | None = None,
+    on_layer: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Check a converted file against its source, tensor by tensor and layer by layer.
+
+    Args:
+        source: what was converted.
+        output: what the conversion wrote.
+        source_options: as for `convert`.
+        write_options: `to`, `strip_prefix` and `dtype` as they were given to `convert`; None takes them from the
+            conversion's record where it lies beside `output`.
+        target_options: how the layers on the output's side are configured.
+        options: how layers are run.
+        on_layer: called with (layers verified, layers in all).
+
+    Raises:
+        InputError, Undecided, UsageError, BackendError: see `porter.errors`. A failed check is no error: it is in
+        the result.
+    """
+    from porter.verify.cases import Options as RunOptions
+    from porter.verify.files import TargetOptions as Target
+    from porter.verify.files import verify_output
+
+    opened = open_source(Path(source), source_options or SourceOptions())
+    target = Path(output)
+    write = write_options or _recorded_options(target)
+    plan = plan_for(opened, write.to or dialect_of(open_checkpoint(target)), write)
+    return verify_output(opened, plan, target, options or RunOptions(), target_options or Target(), on_layer)
+
+
+def _recorded_options(output: Path) -> WriteOptions:
+    """The options of the conversion that wrote `output`: they say which names and dtypes to expect, no more."""
+    found = record.read_beside(output)
+    if found is None or not found.is_of(open_checkpoint(output).specs):
+        return WriteOptions()
+    dtype = dtype_called(found.dtype) if found.dtype else None
+    return WriteOptions(to=found.plan.to, strip_prefix=found.strip_prefix, dtype=dtype)
+
+
+def _demand(found: Verification, *, strict: bool, file: Path) -> None:
+    if not found.ok:
+        raise Refuted(found, file)
+    if strict and found.verified is None:
+        first = found.not_run[0]
+        reason = next((check.note for check in first.checks if check.ok is None and check.note), "no reason given")
+        raise BackendError(
+            f"{len(found.not_run)} layers could not be run",
+            file=file,
+            entry=first.name,
+            expected="every batch normalisation run (--verify)",
+            found=reason,
+            hint="Leave --verify out to convert all the same.",
+        )
+
+
+class Refuted(VerificationFailed):
+    """What was written is wrong; `verification` says what. The destination is untouched."""
+
+    def __init__(self, verification: Verification, file: Path) -> None:
+        failed = [layer for layer in verification.layers if layer.ok is False]
+        super().__init__(
+            "verification failed, nothing was written",
+            file=file,
+            found=f"{len(failed)} of {len(verification.layers)} layers, {len(verification.problems)} tensors wrong",
+        )
+        self.verification = verification
+
+
+def _left_out_notes(source: Source) -> list[str]:
+    notes = [f"{entry.name}: {entry.what}; left out" for entry in source.checkpoint.left_out]
+    if source.left_out:
+        notes.append(f"{len(source.left_out)} entries of optimizer state are left out")
+    others = source.checkpoint.other_containers
+    if others:
+        taken = source.checkpoint.container or "the top level"
+        notes.append(f"the state dict is {taken}; --key takes another: {', '.join(others)}")
+    return notes
+
+
+def inference_notes(source: Source, plan: Plan) -> list[str]:
+    """What was inferred rather than known, where it decides names."""
+    if (plan.from_ == "mindspore") == (plan.to == "mindspore"):
+        return []
+    inferred = [
+        layer
+        for layer in source.layers
+        if layer.certainty == "inferred" and any(p.torch != p.mindspore for p in layer.kind.parameters)
+    ]
+    notes = []
+    for kind in dict.fromkeys(layer.kind_name for layer in inferred):
+        same = [layer for layer in inferred if layer.kind_name == kind]
+        means = "their neighbours" if any(e.source == "neighbours" for e in same[0].evidence) else "names and shapes"
+        notes.append(f"{len(same)} {kind}, inferred from {means}; --model or --layer settles it")
+    return notes

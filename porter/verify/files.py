@@ -1,0 +1,198 @@
+"""Verify a converted file: every tensor against the plan, every batch normalisation by running it.
+
+The plan is made anew from the source and the layer rules; what the conversion noted about itself is not trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter import network
+from porter.formats import open_checkpoint
+from porter.formats.model import Checkpoint, ModuleFacts
+from porter.formats.transfer import TensorReader
+from porter.layers.classes import settings_of
+from porter.layers.kinds import Dialect
+from porter.layers.model import Layer
+from porter.layers.settings import Settings, invert_momentum
+from porter.plan import Plan, Step
+from porter.source import Source
+from porter.verify.cases import LayerCase, Options, Side
+from porter.verify.copies import TensorProblem, check_structure, compare_tensor
+from porter.verify.results import LayerResult
+
+if TYPE_CHECKING:
+    pass
+
+
+OnLayer = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """How the layers on the output's side are configured; what is not given is the translated source setting.
+
+    Attributes:
+        network: the target network, `module:factory` or `file.py:factory`, in the output's framework.
+        eps, momentum: for every batch normalisation, momentum in the output's own terms.
+    """
+
+    network: str | None = None
+    eps: float | None = None
+    momentum: float | None = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The verdict on a converted file.
+
+    Attributes:
+        layers: one result for each batch normalisation, in order.
+        compared: number of tensors compared with the source, element by element.
+        problems: what is wrong with the output's tensors.
+        warnings: what the user must know to weigh the verdict.
+    """
+
+    layers: tuple[LayerResult, ...]
+    compared: int
+    problems: tuple[TensorProblem, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def not_run(self) -> list[LayerResult]:
+        return [layer for layer in self.layers if layer.ok is None]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong, as far as it was checked."""
+        return not self.problems and all(layer.ok is not False for layer in self.layers)
+
+    @property
+    def verified(self) -> bool | None:
+        """False: something is wrong. None: nothing is, but layers could not be run. True: all were run."""
+        if not self.ok:
+            return False
+        return None if self.not_run else True
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "ok": self.ok,
+            "verified": self.verified,
+            "layers": [layer.to_json() for layer in self.layers],
+            "tensors": {"compared": self.compared, "problems": [problem.to_json() for problem in self.problems]},
+            "warnings": list(self.warnings),
+        }
+
+
+def verify_output(
+    source: Source,
+    plan: Plan,
+    output: Path,
+    options: Options,
+    target: TargetOptions,
+    on_layer: OnLayer | None = None,
+) -> Verification:
+    """Check the file `output` against the plan that should have made it from `source`.
+
+    Args:
+        on_layer: called with (done, total) before each layer, for a progress bar.
+
+    Raises:
+        InputError: one of the files cannot be read.
+        UsageError, BackendError: `target.network` cannot be built.
+    """
+    checkpoint = open_checkpoint(output)
+    problems = list(check_structure(plan, checkpoint))
+    unusable = {problem.name for problem in problems}
+    with TensorReader(source.checkpoint) as theirs, TensorReader(checkpoint) as ours:
+        comparable = [step for step in plan.steps if step.target and step.target.name not in unusable]
+        problems += [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
+        cases = list(_cases(source, plan, checkpoint, target, theirs, ours))
+    return Verification(tuple(_run(cases, options, on_layer)), len(comparable), tuple(problems))
+
+
+def _run(cases: list[LayerCase], options: Options, on_layer: OnLayer | None) -> Iterator[LayerResult]:
+    from porter.verify.compare import verify_layers
+
+    for done, result in enumerate(verify_layers(cases, options), 1):
+        if on_layer:
+            on_layer(done, len(cases))
+        yield result
+
+
+def _cases(
+    source: Source,
+    plan: Plan,
+    output: Checkpoint,
+    target: TargetOptions,
+    theirs: TensorReader,
+    ours: TensorReader,
+) -> Iterator[LayerCase]:
+    """The batch normalisations on both sides; one that lacks a tensor is a matter for `check_structure`."""
+    modules = _target_modules(target, plan.to)
+    steps: dict[str | None, list[Step]] = {}
+    for step in plan.steps:
+        steps.setdefault(step.layer, []).append(step)
+    for layer in source.layers:
+        if layer.kind.family != "BatchNorm" or layer.settings is None or layer.certainty == "undecided":
+            continue
+        names = _target_names(layer, steps.get(layer.name, []), plan)
+        if not all(name in output.tensors for name in names.values()):
+            continue
+        path = next(iter(names.values())) if names else ""
+        settings = _target_settings(layer.settings, modules.get(_layer_path(layer, path, plan.to)), target, plan.to)
+        yield LayerCase(
+            layer.name,
+            layer.kind,
+            _side(plan.from_, layer.settings, layer.tensors, theirs),
+            _side(plan.to, settings, names, ours),
+        )
+
+
+def _target_names(layer: Layer, steps: list[Step], plan: Plan) -> dict[str, str]:
+    """Slot -> name in the output."""
+    leaves = layer.kind.names_in(plan.to, root=not layer.name)
+    found = {}
+    for step in steps:
+        if step.target is not None:
+            slot = next(s for s, leaf in leaves.items() if f".{step.target.name}".endswith(f".{leaf}"))
+            found[slot] = step.target.name
+    return found
+
+
+def _layer_path(layer: Layer, tensor: str, dialect: Dialect) -> str:
+    """The layer's name in the output, from the name of one of its tensors there."""
+    for leaf in layer.kind.names_in(dialect, root=not layer.name).values():
+        if f".{tensor}".endswith(f".{leaf}"):
+            return f".{tensor}".removesuffix(f".{leaf}").removeprefix(".")
+    return layer.name
+
+
+def _side(dialect: Dialect, settings: Settings, tensors: Mapping[str, str], reader: TensorReader) -> Side:
+    parameters = {slot: reader.array(name) for slot, name in tensors.items()}
+    dtypes = [reader.checkpoint.tensors[name].spec.dtype.name for slot, name in tensors.items() if slot != "count"]
+    return Side(dialect, settings, parameters, dtypes[0] if dtypes else "float32")
+
+
+def _target_modules(target: TargetOptions, dialect: Dialect) -> dict[str, ModuleFacts]:
+    if not target.network:
+        return {}
+    load = network.torch_modules if dialect == "torch" else network.mindspore_modules
+    return {facts.name: facts for facts in load(target.network)}
+
+
+def _target_settings(
+    settings: Settings, facts: ModuleFacts | None, target: TargetOptions, dialect: Dialect
+) -> Settings:
+    """How the layer is configured in the output's framework, in PyTorch's terms."""
+    configured = settings_of(facts, "network") if facts else None
+    settings = configured or settings
+    if target.eps is not None:
+        settings = replace(settings, eps=target.eps)
+    if target.momentum is not None:
+        momentum = invert_momentum(target.momentum) if dialect == "mindspore" else target.momentum
+        settings = replace(settings, momentum=momentum)
+    return settings
