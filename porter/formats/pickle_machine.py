@@ -7,19 +7,26 @@ with what. So every pickle can be read, whoever made it, and what it holds is de
 
 from __future__ import annotations
 
-import gc
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 from porter.errors import InputError, LimitExceeded, Malformed, Truncated
-from porter.formats.pickle_opcodes import HANDLERS, Machine
+from porter.formats.pickle_literals import LITERALS
+from porter.formats.pickle_stack import Handler, Machine
+from porter.formats.pickle_structure import STRUCTURE
 
 # 20 times what a checkpoint of 50,000 tensors takes, and about 2 GB of objects at worst.
 MAX_OPCODES = 35_000_000
+
+
+def _unknown(m: Machine, at: int) -> int:
+    raise Malformed("no pickle, or a damaged one: unknown opcode", found=f"byte {at - 1}: {m.data[at - 1]:#04x}")
+
+
+_OPCODES = {**LITERALS, **STRUCTURE}
+_HANDLERS: list[Handler] = [_OPCODES.get(code, _unknown) for code in range(256)]
 
 
 def load(data: bytes | mmap, *, file: Path | str, entry: str, start: int = 0) -> tuple[Any, int]:
@@ -41,14 +48,13 @@ def load(data: bytes | mmap, *, file: Path | str, entry: str, start: int = 0) ->
         Unsupported: a protocol above 5, or out-of-band buffers.
         Unsafe: an extension code, which stands for whatever the writing program had registered.
     """
-    machine, handlers, at = Machine(data), HANDLERS, start
+    machine, handlers, at = Machine(data), _HANDLERS, start
     try:
-        with _collector_paused():
-            for _ in range(MAX_OPCODES):
-                position = handlers[data[at]](machine, at + 1)
-                if position < 0:
-                    return machine.stack.pop(), -position
-                at = position
+        for _ in range(MAX_OPCODES):
+            position = handlers[data[at]](machine, at + 1)
+            if position < 0:
+                return machine.stack.pop(), -position
+            at = position
         raise LimitExceeded(f"the pickle has more than {MAX_OPCODES} opcodes")
     except InputError as error:
         error.file, error.entry = str(file), entry
@@ -59,18 +65,6 @@ def load(data: bytes | mmap, *, file: Path | str, entry: str, start: int = 0) ->
         if isinstance(error, struct.error) or at + 1 >= len(data):
             raise Truncated("the pickle ends in the middle", file=file, entry=entry, found=f"byte {at}") from None
         raise Malformed("the pickle contradicts itself", file=file, entry=entry, found=_fault(error, at)) from None
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Without the cyclic garbage collector, which finds nothing here and takes half of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _fault(error: Exception, at: int) -> str:

@@ -45,9 +45,10 @@ class Record:
         items: what would have been appended or added.
         entries: (key, value) pairs that would have been set, in order.
         by_text: `entries` by those keys that are text, once somebody has looked one up.
+        path: `module.name` of `cls`; "" where that is no plain name.
     """
 
-    __slots__ = ("args", "by_text", "cls", "entries", "items", "kwargs", "state")
+    __slots__ = ("args", "by_text", "cls", "entries", "items", "kwargs", "path", "state")
 
     def __init__(self, cls: Any, args: Any = (), kwargs: Any = None) -> None:
         self.cls = cls
@@ -57,14 +58,10 @@ class Record:
         self.items: list[Any] = []
         self.entries: list[tuple[Any, Any]] = []
         self.by_text: dict[str, Any] | None = None
+        self.path: str = cls.path if isinstance(cls, Global) else ""
 
     def __repr__(self) -> str:
         return f"<Record of {self.path or 'no plain class'}>"
-
-    @property
-    def path(self) -> str:
-        """`module.name` of what would be called; "" where that is no plain name."""
-        return self.cls.path if isinstance(self.cls, Global) else ""
 
 
 DICT = Global("builtins.dict")

@@ -161,8 +161,7 @@ def _nodes(root: Any) -> list[_Node]:
         for key, value in _parts(node):
             if id(value) not in seen:
                 seen.add(id(value))
-                if is_module(value) or mapping_entries(value):
-                    node.children.append(_node((*node.path, key), value))
+                node.children.append(_node((*node.path, key), value))
         queue += node.children
     for node in reversed(nodes):
         node.within = sum(child.tensors + child.within for child in node.children if not child.is_averaged)
@@ -176,12 +175,13 @@ def _node(path: tuple[str, ...], value: Any) -> _Node:
 
 
 def _parts(node: _Node) -> Iterator[tuple[str, Any]]:
-    """What a dictionary holds under text keys, but for the state of optimizers and the like."""
+    """The dictionaries and modules directly in a dictionary, but for the state of optimizers and the like."""
     entries = [] if is_module(node.value) else mapping_entries(node.value) or []
-    keys = {key for key, _ in entries if type(key) is str}
-    if len(node.path) >= MAX_DEPTH or {"state", "param_groups"} <= keys:
+    parts = [(key, value) for key, value in entries if mapping_entries(value) or is_module(value)]
+    is_optimizer = entry_of(node.value, "param_groups") is not None and entry_of(node.value, "state") is not None
+    if len(node.path) >= MAX_DEPTH or is_optimizer:
         return
-    for key, value in entries:
+    for key, value in parts:
         if type(key) is str and len(key) <= MAX_KEY_LENGTH and not _TRAINING_STATE.search(key.lower()):
             yield key, value
 

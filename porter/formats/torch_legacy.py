@@ -20,7 +20,7 @@ from porter.formats.model import Checkpoint, Extent
 from porter.formats.pickle_records import PersistentId, objects_in
 from porter.formats.torch_mappings import entry_of
 from porter.formats.torch_tensors import StorageRef, storage_of
-from porter.formats.torch_tree import errors_name, pickled_checkpoint
+from porter.formats.torch_tree import pickled_checkpoint, reading
 
 FORMAT = "torch-legacy"
 
@@ -52,7 +52,7 @@ def read(path: Path, *, key: str | None = None) -> Checkpoint:
         Undecided: two state dicts are equally good.
         FileIOError: the operating system refuses.
     """
-    with errors_name(path):
+    with reading(path):
         try:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _read(path, data, key)

@@ -7,9 +7,7 @@ calls there are is read off torch/_utils.py and torch/_tensor.py (2.13). Sizes, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from porter.errors import LimitExceeded, Malformed, Unsupported
 from porter.formats.dtypes import BY_NAME, BY_STORAGE, TEXT, DType
@@ -55,16 +53,14 @@ _REFUSED: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class StorageRef:
+class StorageRef(NamedTuple):
     """A storage as the pickle refers to it: its key in the file and its length in bytes."""
 
     key: str
     nbytes: int
 
 
-@dataclass(frozen=True)
-class PickledTensor:
+class PickledTensor(NamedTuple):
     """A tensor as pickled: offset and strides count elements of `spec.dtype` in `storage`."""
 
     spec: TensorSpec
@@ -78,8 +74,8 @@ def is_tensor(value: Any) -> bool:
     return _undressed(value) is not None
 
 
-def pickled_tensor(name: str, value: Any) -> PickledTensor:
-    """The tensor that `value` (one for which `is_tensor` holds) describes, its geometry checked.
+def pickled_tensor(name: str, value: Any) -> PickledTensor | None:
+    """The tensor that `value` describes, its geometry checked; None where it is no tensor.
 
     Raises:
         Malformed: arguments that no tensor has, or a view that reaches outside of its storage.
@@ -88,7 +84,8 @@ def pickled_tensor(name: str, value: Any) -> PickledTensor:
         (each with `name` as the entry; the file is for the caller to add)
     """
     call = _undressed(value)
-    assert call is not None
+    if call is None:
+        return None
     if call.path not in _DENSE:
         raise Unsupported("it cannot be carried", entry=name, found=_REFUSED.get(call.path, call.path))
     dtype_index, bits_index = _DENSE[call.path]
@@ -150,13 +147,14 @@ def place_all(
     """
     placed, total = {}, 0
     for tensor in tensors:
-        total += tensor.spec.nbytes
-        if tensor.spec.nbytes > file_size or total > MAX_EXPANSION * file_size:
+        nbytes = tensor.spec.nbytes
+        total += nbytes
+        if nbytes > file_size or total > MAX_EXPANSION * file_size:
             raise LimitExceeded(
                 "expanded to its full size it is out of proportion to the file",
                 entry=tensor.spec.name,
                 expected=f"a file of {file_size} bytes",
-                found=f"{max(total, tensor.spec.nbytes)} bytes",
+                found=f"{total} bytes",
             )
         placed[tensor.spec.name] = _place(tensor, locate(tensor.storage))
     return placed
@@ -176,11 +174,15 @@ def _place(tensor: PickledTensor, storage: Extent) -> StoredTensor:
             expected=f"{tensor.storage.nbytes} bytes",
             found=f"{storage.length} bytes",
         )
-    if not spec.nbytes:
+    nbytes = spec.nbytes
+    if not nbytes:
         return StoredTensor(spec, ())
     if not _is_contiguous(spec.shape, tensor.strides):
         return StoredTensor(spec, (storage,), StridedView(tensor.offset, tensor.strides))
-    return StoredTensor(spec, (Extent(storage.file, storage.offset + tensor.offset * itemsize, spec.nbytes),))
+    # Most tensors are the whole of their storage.
+    whole = nbytes == storage.length
+    place = storage if whole else Extent(storage.file, storage.offset + tensor.offset * itemsize, nbytes)
+    return StoredTensor(spec, (place,))
 
 
 def _undressed(value: Any) -> Record | None:
@@ -224,8 +226,11 @@ def _counts(name: str, what: str, value: Any) -> tuple[int, ...]:
     """`value` as a tuple of whole numbers from 0 to 2^63 - 1."""
     if isinstance(value, tuple) and len(value) > MAX_DIMENSIONS:
         raise LimitExceeded("too many dimensions", entry=name, expected=f"up to {MAX_DIMENSIONS}", found=len(value))
-    if not isinstance(value, tuple) or not all(type(n) is int and 0 <= n < _INT64 for n in value):
-        raise Malformed(f"a {what} that no tensor has", entry=name, expected="whole numbers from 0 to 2^63 - 1")
+    if not isinstance(value, tuple):
+        raise Malformed(f"a {what} that no tensor has", entry=name, expected="a tuple", found=type(value).__name__)
+    for n in value:
+        if type(n) is not int or not 0 <= n < _INT64:
+            raise Malformed(f"a {what} that no tensor has", entry=name, expected="whole numbers from 0 to 2^63 - 1")
     return value
 
 
@@ -239,9 +244,11 @@ def _check_geometry(tensor: PickledTensor) -> None:
             expected=len(spec.shape),
             found=len(tensor.strides),
         )
-    if not prod(spec.shape):
-        return
-    last = tensor.offset + sum((n - 1) * stride for n, stride in zip(spec.shape, tensor.strides, strict=True))
+    last = tensor.offset
+    for n, stride in zip(spec.shape, tensor.strides, strict=True):
+        if n == 0:
+            return
+        last += (n - 1) * stride
     if (last + 1) * spec.dtype.itemsize > tensor.storage.nbytes:
         raise Malformed(
             "the tensor reaches outside of its storage",

@@ -19,7 +19,7 @@ from porter.errors import ChecksumMismatch, FileIOError, Malformed, NotACheckpoi
 from porter.formats import pickle_machine
 from porter.formats.model import Checkpoint, Checksum, Extent
 from porter.formats.torch_tensors import StorageRef
-from porter.formats.torch_tree import errors_name, pickled_checkpoint
+from porter.formats.torch_tree import pickled_checkpoint, reading
 from porter.formats.torch_zip_layout import layout
 from porter.formats.zip_archive import Member, locate, read_directory
 
@@ -47,7 +47,7 @@ def read(path: Path, *, key: str | None = None) -> Checkpoint:
         Undecided: two state dicts are equally good.
         FileIOError: the operating system refuses.
     """
-    with errors_name(path):
+    with reading(path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:

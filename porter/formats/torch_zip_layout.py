@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from zlib import crc32
 
 from porter.errors import Unsupported
@@ -55,7 +54,7 @@ def layout(specs: Sequence[TensorSpec], *, versions: Mapping[str, int] | None = 
         position = start + spec.nbytes
 
     def finish(checksums: SlotChecksums) -> Iterator[tuple[int, bytes]]:
-        written = [replace(member, crc32=checksums[name][0]) for name, member in storages.items()]
+        written = [member._replace(crc32=checksums[name][0]) for name, member in storages.items()]
         for member in written:
             yield member.header, local_header(member)
         yield position, directory([*members, *written], position)

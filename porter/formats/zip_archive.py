@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from porter.errors import Malformed, Truncated, Unsupported
 from porter.formats.model import Extent
@@ -32,8 +32,7 @@ _VERSION = 45
 _EPOCH = 1 << 5 | 1
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A file in the archive.
 
     Attributes:
