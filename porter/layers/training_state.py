@@ -1,0 +1,99 @@
+"""Entries of a training checkpoint that are no part of the network: optimizer moments and counters.
+
+MindSpore's ModelCheckpoint saves the whole training cell. An optimizer's state bears the parameter's name behind a
+prefix (`moment1.conv1.weight`), so that a naive search takes it for the parameter itself. Source: `clone(prefix=...)`
+and `Parameter(..., name=...)` in mindspore/nn/optim, mindspore/experimental/optim, mindspore/mint/optim and
+nn/wrap/loss_scale.py, read off instances of each in MindSpore 2.10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from porter.formats.model import TensorSpec
+
+# prefix -> what it is the optimizer's; the state has the parameter's shape.
+_MOMENTS = {
+    "moments.": "momentum",
+    "moment1.": "Adam first moment",
+    "moment2.": "Adam second moment",
+    "vhat.": "AMSGrad maximum",
+    "adam_m.": "AdamWeightDecay first moment",
+    "adam_v.": "AdamWeightDecay second moment",
+    "lamb_m.": "Lamb first moment",
+    "lamb_v.": "Lamb second moment",
+    "exp_avg.": "Adam first moment",
+    "exp_avg_sq.": "Adam second moment",
+    "max_exp_avg_sq.": "AMSGrad maximum",
+    "exp_inf.": "Adamax infinity norm",
+    "accum.": "accumulated gradient",
+    "accum_update.": "Adadelta accumulated update",
+    "stat.": "SGD state",
+    "momentum_buf.": "SGD momentum",
+    "linear.": "FTRL linear term",
+    "mean_grad.": "RMSProp mean gradient",
+    "mean_square.": "RMSProp mean square",
+    "moment.": "RMSProp moment",
+    "prev.": "Rprop previous gradient",
+    "step_size.": "Rprop step size",
+    "ax.": "ASGD average",
+    "ax_.": "ASGD average",
+    "accu_grads.": "accumulated gradient",
+}
+# ASGD's two numbers for each parameter.
+_SCALARS = {"mu_": "ASGD mu", "eta_": "ASGD eta"}
+
+_COUNTERS = {
+    "global_step": "step counter",
+    "epoch_num": "epoch counter",
+    "step_num": "step counter",
+    "state_step": "step counter",
+    "step_t": "step counter",
+    "cov_step": "step counter",
+    "afactor_step": "step counter",
+    "learning_rate": "learning rate",
+    "fake_lr": "learning rate of LARS",
+    "fake_param": "parameter of LARS",
+    "momentum": "momentum of the optimizer",
+    "beta1_power": "Adam beta1 power",
+    "beta2_power": "Adam beta2 power",
+    "scale_sense": "loss scale",
+    "scale_value": "loss scale",
+    "current_iterator_step": "loss scale counter",
+    "last_overflow_iterator_step": "loss scale counter",
+}
+_GROUP_LEARNING_RATE = "learning_rate_group_"
+
+# Only trained parameters have moments: statistics behind a prefix show that it is a branch of the network.
+_STATISTICS = ("moving_mean", "moving_variance", "running_mean", "running_var")
+
+
+def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
+    """The entries that are optimizer state or counters: name -> what it is, for people.
+
+    A name behind a prefix counts only if all names behind that prefix are names of other tensors, of the same shape,
+    and none is a statistic: a network may well have a layer called `stat`. A counter has the shape () or (1,).
+
+    Args:
+        specs: all tensors of a MindSpore checkpoint, by name.
+    """
+    found = {name: what for name, spec in specs.items() if (what := _counter(spec))}
+    for prefix, what in (*_MOMENTS.items(), *_SCALARS.items()):
+        owners = {name: name[len(prefix) :] for name in specs if name.startswith(prefix)}
+        if all(_is_state(specs, name, owner, prefix in _SCALARS) for name, owner in owners.items()):
+            found |= {name: f"{what} of {owner}" for name, owner in owners.items()}
+    return {name: found[name] for name in specs if name in found}
+
+
+def _is_state(specs: Mapping[str, TensorSpec], name: str, owner: str, scalar: bool) -> bool:
+    if owner not in specs or owner.rpartition(".")[2] in _STATISTICS:
+        return False
+    return specs[name].shape == (() if scalar else specs[owner].shape)
+
+
+def _counter(spec: TensorSpec) -> str | None:
+    if spec.shape not in ((), (1,)):
+        return None
+    if spec.name.startswith(_GROUP_LEARNING_RATE):
+        return f"learning rate of group {spec.name.removeprefix(_GROUP_LEARNING_RATE)}"
+    return _COUNTERS.get(spec.name)
