@@ -9,9 +9,9 @@ set -euo pipefail
 
 BNPORT=${BNPORT:-bnport}
 PYTHON=${PYTHON:-python}
-output=$(realpath -m "${1:-converted}")
+mkdir -p "${1:-converted}"
+output=$(cd "${1:-converted}" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")"
-mkdir -p "$output"
 
 # run_step REPORT COMMAND...: keep the JSON the command prints, and say what its exit code means.
 run_step() {
