@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from porter import conversion, record
 from porter.destination import Destination, WriteOptions, destination, plan_for
@@ -15,10 +15,8 @@ from porter.formats import open_checkpoint
 from porter.layers.model import Layer
 from porter.plan import Plan, dtype_called
 from porter.source import Source, SourceOptions, dialect_of, open_source
-
-if TYPE_CHECKING:
-    from porter.verify.cases import Options
-    from porter.verify.files import TargetOptions, Verification
+from porter.verify.cases import Options
+from porter.verify.files import TargetOptions, Verification, verify_output
 
 StrPath = str | os.PathLike[str]
 
@@ -122,7 +120,7 @@ def convert(
     verify: bool | None = None,
     verify_options: Options | None = None,
     dry_run: bool = False,
-    progress: conversion.Progress | None = None,
+    on_bytes: Callable[[int, int], None] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Convert a checkpoint.
@@ -136,7 +134,7 @@ def convert(
             can be run here; False verifies nothing.
         verify_options: how layers are run.
         dry_run: plan only.
-        progress: called with the bytes written since the last call.
+        on_bytes: called with (bytes written, bytes in all).
         on_layer: called with (layers verified, layers in all).
 
     Raises:
@@ -152,14 +150,11 @@ def convert(
     verdicts: list[Verification] = []
 
     def check(path: Path) -> None:
-        from porter.verify.cases import Options
-        from porter.verify.files import TargetOptions, verify_output
-
         found = verify_output(opened, plan, path, verify_options or Options(), TargetOptions(), on_layer)
         verdicts.append(found)
         _demand(found, strict=verify is True, file=to.path)
 
-    written, warnings = conversion.execute(plan, opened, to, write, None if verify is False else check, progress)
+    written, warnings = conversion.execute(plan, opened, to, write, None if verify is False else check, on_bytes)
     return Conversion(opened, to, plan, written, verdicts[0] if verdicts else None, (*notes, *warnings))
 
 
@@ -169,7 +164,8 @@ def verify(
     *,
     source_options: SourceOptions | None = None,
     write_options: WriteOptions | None = None,
-    target_options: TargetOptions | None = None,
+    target_eps: float | None = None,
+    target_momentum: float | None = None,
     options: Options | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Verification:
@@ -178,10 +174,12 @@ def verify(
     Args:
         source: what was converted.
         output: what the conversion wrote.
-        source_options: as for `convert`.
+        source_options: as for `convert`; with both `model` and `net`, the one on the output's side says how the
+            layers there are configured.
         write_options: `to`, `strip_prefix` and `dtype` as they were given to `convert`; None takes them from the
             conversion's record where it lies beside `output`.
-        target_options: how the layers on the output's side are configured.
+        target_eps, target_momentum: how all layers on the output's side are configured, momentum in the terms of
+            its framework.
         options: how layers are run.
         on_layer: called with (layers verified, layers in all).
 
@@ -189,15 +187,21 @@ def verify(
         InputError, Undecided, UsageError, BackendError: see `porter.errors`. A failed check is no error: it is in
         the result.
     """
-    from porter.verify.cases import Options as RunOptions
-    from porter.verify.files import TargetOptions as Target
-    from porter.verify.files import verify_output
-
-    opened = open_source(Path(source), source_options or SourceOptions())
+    given = source_options or SourceOptions()
+    opened = open_source(Path(source), given)
     target = Path(output)
     write = write_options or _recorded_options(target)
     plan = plan_for(opened, write.to or dialect_of(open_checkpoint(target)), write)
-    return verify_output(opened, plan, target, options or RunOptions(), target_options or Target(), on_layer)
+    network = _target_network(given, plan)
+    configured = TargetOptions(network, target_eps, target_momentum)
+    return verify_output(opened, plan, target, options or Options(), configured, on_layer)
+
+
+def _target_network(options: SourceOptions, plan: Plan) -> str | None:
+    """The network on the output's side, where the two sides are different frameworks."""
+    if (plan.from_ == "torch") == (plan.to == "torch"):
+        return None
+    return options.model if plan.to == "torch" else options.net
 
 
 def _recorded_options(output: Path) -> WriteOptions:
@@ -237,6 +241,9 @@ class Refuted(VerificationFailed):
         )
         self.verification = verification
 
+    def document(self) -> dict[str, Any]:
+        return {**super().document(), "verification": self.verification.to_json()}
+
 
 def _left_out_notes(source: Source) -> list[str]:
     notes = [f"{entry.name}: {entry.what}; left out" for entry in source.checkpoint.left_out]
@@ -261,6 +268,7 @@ def inference_notes(source: Source, plan: Plan) -> list[str]:
     notes = []
     for kind in dict.fromkeys(layer.kind_name for layer in inferred):
         same = [layer for layer in inferred if layer.kind_name == kind]
-        means = "their neighbours" if any(e.source == "neighbours" for e in same[0].evidence) else "names and shapes"
+        by_neighbours = any(evidence.source == "neighbours" for evidence in same[0].evidence)
+        means = "the layers beside them" if by_neighbours else "names and shapes"
         notes.append(f"{len(same)} {kind}, inferred from {means}; --model or --layer settles it")
     return notes

@@ -23,7 +23,7 @@ from porter.formats.transfer import Chunk, TensorReader, write_layout
 from porter.plan import Plan, Step
 from porter.source import Source
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]
 
 
 def execute(
@@ -43,7 +43,7 @@ def execute(
         options: how it is written.
         check: called with the path of the whole, written, not yet visible output; what it raises stops the
             conversion and leaves the destination as it was.
-        progress: called with the number of bytes written since the last call.
+        progress: called with (bytes written, bytes in all).
 
     Returns:
         The file that now holds the output (the index, where it is sharded), and warnings.
@@ -101,12 +101,14 @@ class _Content:
         self._reader = reader
         self._warnings = warnings
         self._progress = progress
+        self._done, self._total = 0, sum(spec.nbytes for spec in plan.targets)
 
     def chunks(self, name: str) -> Iterator[Chunk]:
         for chunk in bytes_of(self._steps[name], self._reader, self._warnings):
-            if self._progress:
-                self._progress(memoryview(chunk).nbytes)
             yield chunk
+            self._done += memoryview(chunk).nbytes
+            if self._progress:
+                self._progress(self._done, self._total)
 
 
 def bytes_of(step: Step, reader: TensorReader, warnings: list[str]) -> Iterable[Chunk]:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 class BnportError(Exception):
@@ -77,8 +78,12 @@ class BnportError(Exception):
             ).rstrip()
         return f"{sentence}. {self.hint}" if self.hint else sentence
 
-    def to_json(self) -> dict[str, object]:
-        """The facts as the JSON document's `error` object."""
+    def document(self) -> dict[str, Any]:
+        """The JSON document that stands for the command's result."""
+        return {"schema": "bnport.error/1", "error": self.to_json()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as the document's `error` object."""
         return {
             "type": type(self).__name__,
             "message": self.message,

@@ -1,5 +1,113 @@
-"""The command line."""
+"""The command line: `bnport COMMAND`.
+
+Start-up is kept short: a command's module, and rich, are imported when the command runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from porter.errors import BnportError, UsageError
+
+# Command -> its line in `bnport --help`; its module is porter.cli.<command>.
+_COMMANDS = {
+    "convert": "Convert a checkpoint between PyTorch and MindSpore, and verify it.",
+    "verify": "Check a converted file: every tensor, and every batch normalisation by running it.",
+    "inspect": "Show what a checkpoint holds: layers, their kinds, and why.",
+    "doctor": "Show what works on this machine: frameworks, devices, kernels.",
+}
+
+# An exception that is no BnportError is a fault in bnport: sysexits.h calls this EX_SOFTWARE.
+_EXIT_FAULT = 70
 
 
-def main() -> None:
-    raise SystemExit("not yet")
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"porter.cli.{name}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bnport", prog_name="bnport")
+def bnport() -> None:
+    """Convert checkpoints of 3D networks between PyTorch and MindSpore, and prove every converted layer.
+
+    \b
+    Exit codes:
+      0  done, and verified where asked
+      1  verification failed
+      2  the call is wrong
+      3  an input is unreadable, malformed or unsafe
+      4  a layer's kind could not be decided: say it with --layer, --model or --net
+      5  a needed framework is missing, or cannot run it
+      6  reading or writing failed
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with the exit code that DESIGN gives the outcome."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    as_json = "--json" in sys.argv
+    try:
+        result = bnport.main(standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except BnportError as error:
+        _report(error, as_json)
+        return error.exit_code
+    except click.ClickException as error:
+        if as_json:
+            _report(UsageError(error.format_message()), as_json)
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing was written at the destination", err=True)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader of our output went away (`bnport inspect x | head`): not a failure, and nothing left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if as_json:
+            _report(BnportError(f"fault in bnport: {type(error).__name__}: {error}"), as_json)
+        traceback.print_exc()
+        click.echo("This is a fault in bnport, please report it.", err=True)
+        return _EXIT_FAULT
+
+
+def _report(error: BnportError, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(error.document(), indent=2))
+    else:
+        from porter.report.terminal import show_error
+
+        show_error(str(error))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Let a termination unwind the stack as Ctrl-C does, so that temporary files are removed."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)

@@ -121,7 +121,8 @@ class _Recogniser:
     def _circumstantial(self, name: str, possible: tuple[Kind, ...]) -> list[Evidence | None]:
         if not possible:
             return []
-        return [self._metadata(name), self._neighbours(name, possible), self._shapes(name, possible)]
+        norm = any(kind.is_norm_with_statistics for kind in possible)
+        return [self._metadata(name) if norm else None, self._neighbours(name), self._shapes(name, possible)]
 
     def _user(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
         """The last `--layer` that matches. A wildcard only speaks of layers that can be of its kind."""
@@ -176,7 +177,7 @@ class _Recogniser:
         others = tuple(kind for kind in KINDS.values() if kind.version != 2)
         return Evidence("metadata", others, f"_metadata says version {version}: no batch or instance normalisation")
 
-    def _neighbours(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
+    def _neighbours(self, name: str) -> Evidence | None:
         norm = self._neighbour(name)
         if not isinstance(norm, Norm):
             return None
@@ -191,7 +192,7 @@ class _Recogniser:
         if group is None:
             return None
         found = ", ".join(f"{leaf} {list(spec.shape)}" for leaf, spec in group.tensors.items())
-        return Evidence("shapes", possible, f"names and shapes: {found}")
+        return Evidence("shapes", possible, found)
 
     def _likely(self, group: Group) -> tuple[Kind, ...]:
         """The candidates by names and shapes, less those that are never meant where another one fits."""

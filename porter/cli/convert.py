@@ -1,0 +1,107 @@
+"""`bnport convert`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from porter import api
+from porter.cli.options import (
+    name_options,
+    output_options,
+    print_json,
+    progress,
+    run_options,
+    size,
+    source_options,
+    take_name_options,
+    take_run_options,
+    take_source_options,
+)
+
+
+@click.command(short_help="Convert a checkpoint.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write: its suffix (.ckpt, .safetensors, .pth, .pt, .bin) chooses the format.",
+)
+@name_options
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Demand, or skip, running the converted layers (default: run what can be run here).",
+)
+@click.option("--dry-run", is_flag=True, help="Print the fate of every tensor; write nothing.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--no-checksum", is_flag=True, help="Do not verify the checksums that SOURCE carries.")
+@click.option("--crc", is_flag=True, help="End a .ckpt with its CRC-32 (MindSpore 2.0 cannot read such a file).")
+@click.option(
+    "--max-shard-size",
+    callback=size,
+    metavar="SIZE",
+    help="Split a .safetensors, .pth or .bin into shards of at most 5GB, 512MiB, ...",
+)
+@source_options
+@run_options
+@output_options
+def convert(
+    source: Path,
+    output: Path,
+    verify: bool | None,
+    dry_run: bool,
+    force: bool,
+    no_checksum: bool,
+    crc: bool,
+    max_shard_size: int | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **given: Any,
+) -> None:
+    """Convert SOURCE to the other framework, and run every converted batch normalisation to prove it.
+
+    SOURCE is a .pth, .safetensors, .ckpt or an index of shards; its content tells which. OUTPUT appears only when it
+    is whole and, where layers can be run here, verified. The record OUTPUT.bnport.json beside it holds what the way
+    back needs.
+    """
+    write = replace(
+        take_name_options(given),
+        force=force,
+        check_crc=not no_checksum,
+        crc=crc,
+        max_shard_bytes=max_shard_size,
+    )
+    options = take_source_options(given)
+    run = take_run_options(given)
+    try:
+        with progress(show=not (quiet or as_json)) as advance:
+            done = api.convert(
+                source,
+                output,
+                source_options=options,
+                write_options=write,
+                verify=verify,
+                verify_options=run,
+                dry_run=dry_run,
+                on_bytes=advance("writing"),
+                on_layer=advance("verifying"),
+            )
+    except api.Refuted as refuted:
+        if not (as_json or quiet):
+            from porter.report.terminal import show_verification
+
+            show_verification(refuted.verification, verbose=verbose)
+        raise
+    if as_json:
+        print_json(done.to_json())
+    elif not quiet:
+        from porter.report.terminal import show_conversion
+
+        show_conversion(done, verbose=verbose)

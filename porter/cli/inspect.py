@@ -1,0 +1,29 @@
+"""`bnport inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from porter import api
+from porter.cli.options import output_options, print_json, source_options, take_source_options
+
+
+@click.command(short_help="Show what a checkpoint holds.")
+@click.argument("file", type=click.Path(path_type=Path))
+@source_options
+@output_options
+def inspect(file: Path, as_json: bool, quiet: bool, verbose: bool, **given: Any) -> None:
+    """Show the layers and tensors of FILE, and why each layer is believed to be what it is.
+
+    No tensor is read, and nothing in FILE is executed.
+    """
+    found = api.inspect(file, take_source_options(given))
+    if as_json:
+        print_json(found.to_json())
+    elif not quiet:
+        from porter.report.terminal import show_inspection
+
+        show_inspection(found, verbose=verbose)

@@ -1,0 +1,137 @@
+"""Options that several commands share, each defined once, and what they become."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from porter.destination import WriteOptions
+from porter.formats.shards import parse_size
+from porter.layers.kinds import DIALECTS
+from porter.plan import dtype_called
+from porter.source import SourceOptions
+from porter.verify.cases import Options
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_PATH = click.Path(path_type=Path)
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _layer(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for value in values:
+        pattern, equals, kind = value.rpartition("=")
+        if not equals:
+            raise click.BadParameter(f"{value!r} is not PATTERN=KIND, such as 'stem.*=BatchNorm3d'")
+        pairs.append((pattern, kind))
+    return tuple(pairs)
+
+
+source_options = _together(
+    click.option("--from", "from_", type=click.Choice(DIALECTS), help="Whose names SOURCE bears."),
+    click.option("--key", help="Where in a .pth the state dict lies, such as 'state_dict' or 'ema.model'."),
+    click.option("--model", help="The PyTorch network: MODULE:FACTORY or FILE.py:FACTORY. It is imported and run."),
+    click.option("--net", help="The MindSpore network, likewise."),
+    click.option(
+        "--layer",
+        "layers",
+        multiple=True,
+        callback=_layer,
+        metavar="PATTERN=KIND",
+        help="Say a layer's kind: 'stem.*=BatchNorm3d'. * is one level of a name, ** any number. Repeatable.",
+    ),
+    click.option("--eps", type=float, help="eps of batch normalisations where SOURCE does not know it."),
+    click.option("--momentum", type=float, help="Their momentum, in the terms of SOURCE's framework."),
+    click.option("--record", type=_PATH, help="The record of the conversion that wrote SOURCE (default: beside it)."),
+)
+
+run_options = _together(
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the inputs that layers are run on."),
+    click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="Training steps per layer."),
+    click.option("--atol", type=click.FloatRange(0), help="Absolute tolerance in place of the rounding-error bound."),
+    click.option("--rtol", type=click.FloatRange(0), help="Relative tolerance, likewise."),
+    click.option(
+        "--ms-mode",
+        type=click.Choice(["pynative", "graph", "both"]),
+        default="pynative",
+        show_default=True,
+        help="MindSpore's execution mode.",
+    ),
+    click.option("--device", default="CPU", show_default=True, help="Device the layers run on: CPU, GPU, Ascend."),
+)
+
+name_options = _together(
+    click.option("--to", type=click.Choice(DIALECTS), help="Whose names the output bears (default: the other's)."),
+    click.option("--strip-prefix", default="", metavar="PREFIX", help="Remove from all names; 'auto': a wrapper's."),
+    click.option("--dtype", help="Floating-point tensors are cast to this: float16, bfloat16, float32, float64."),
+)
+
+output_options = _together(
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."),
+    click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Every layer on its own line, every tensor's fate."),
+)
+
+
+def take_source_options(given: dict[str, Any]) -> SourceOptions:
+    """Take the values of `source_options` out of a command's keyword arguments."""
+    names = ("from_", "key", "model", "net", "layers", "eps", "momentum", "record")
+    return SourceOptions(**{name: given.pop(name) for name in names})
+
+
+def take_run_options(given: dict[str, Any]) -> Options:
+    """Take the values of `run_options`, likewise."""
+    names = ("seed", "steps", "atol", "rtol", "ms_mode", "device")
+    return Options(**{name: given.pop(name) for name in names})
+
+
+def take_name_options(given: dict[str, Any]) -> WriteOptions:
+    """Take the values of `name_options`, likewise."""
+    dtype = given.pop("dtype")
+    return WriteOptions(
+        to=given.pop("to"),
+        strip_prefix=given.pop("strip_prefix"),
+        dtype=dtype_called(dtype) if dtype else None,
+    )
+
+
+def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Callback for options such as `--max-shard-size 5GB`."""
+    return None if value is None else parse_size(value)
+
+
+Advance = Callable[[str], Callable[[int, int], None]]
+
+
+@contextmanager
+def progress(*, show: bool) -> Iterator[Advance]:
+    """Progress bars on standard error, where that is a terminal.
+
+    Yields a function that, given what is going on ("writing"), gives the callback to report (done, total) to.
+    """
+    if not show or not sys.stderr.isatty():
+        yield lambda description: lambda done, total: None
+        return
+    from porter.report.terminal import progress_bars
+
+    with progress_bars() as advance:
+        yield advance
+
+
+def print_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=True))

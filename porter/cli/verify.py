@@ -1,0 +1,72 @@
+"""`bnport verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from porter import api
+from porter.cli.options import (
+    name_options,
+    output_options,
+    print_json,
+    progress,
+    run_options,
+    source_options,
+    take_name_options,
+    take_run_options,
+    take_source_options,
+)
+from porter.destination import WriteOptions
+from porter.errors import VerificationFailed
+
+
+@click.command(short_help="Check a converted file against its source.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@name_options
+@click.option("--target-eps", type=float, help="eps of the layers on OUTPUT's side (default: the source's).")
+@click.option(
+    "--target-momentum", type=float, help="Their momentum, in OUTPUT's terms (default: the source's, translated)."
+)
+@source_options
+@run_options
+@output_options
+def verify(
+    source: Path,
+    output: Path,
+    target_eps: float | None,
+    target_momentum: float | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **given: Any,
+) -> int:
+    """Check OUTPUT, which was converted from SOURCE.
+
+    Every tensor is compared bit for bit, and every batch normalisation is run in both frameworks - in evaluation, in
+    training, and its statistics over several steps - and measured against a float64 reference. --model and --net name
+    the two networks, whose own eps and momentum the layers then use: a momentum that was pasted without inverting it
+    shows here.
+    """
+    write = take_name_options(given)
+    with progress(show=not (quiet or as_json)) as advance:
+        found = api.verify(
+            source,
+            output,
+            source_options=take_source_options(given),
+            write_options=None if write == WriteOptions() else write,
+            target_eps=target_eps,
+            target_momentum=target_momentum,
+            options=take_run_options(given),
+            on_layer=advance("verifying"),
+        )
+    if as_json:
+        print_json({"schema": "bnport.verify/1", **found.to_json()})
+    elif not quiet:
+        from porter.report.terminal import show_verification
+
+        show_verification(found, verbose=verbose)
+    return 0 if found.ok else VerificationFailed.exit_code
