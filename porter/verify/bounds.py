@@ -101,19 +101,18 @@ class Bounded:
         """
         import numpy as np
 
-        with np.errstate(all="ignore"):
-            low, exact, high = (1 / np.sqrt(np.maximum(v + self._eps, 0)) for v in variances)
-            relative = np.nan_to_num(np.maximum(low / exact - 1, 1 - high / exact), nan=0.0, posinf=np.inf)
-            relative = relative + _gamma(_SCALE_ROUNDINGS) * self._cancellation(variances[1])
-            alpha = np.abs(self._reference.gamma) * exact
-            alpha_error = alpha * relative + self._rounding["gamma"] * exact * (1 + relative)
-            constant = (alpha + alpha_error) * mean_error + self._rounding["beta"] + _UNDERFLOW
-            rounded = alpha * np.abs(mean) + np.abs(self._reference.beta)
-            constant = constant + _gamma(_MAP_ROUNDINGS) * rounded
-            slope = _gamma(_MAP_ROUNDINGS) * alpha
-            distance = np.abs(x - along(mean, x))
-            bound: Array = along(alpha_error, x) * distance + along(slope, x) * np.abs(x) + along(constant, x)
-            return bound
+        low, exact, high = (1 / np.sqrt(np.maximum(v + self._eps, 0)) for v in variances)
+        relative = np.nan_to_num(np.maximum(low / exact - 1, 1 - high / exact), nan=0.0, posinf=np.inf)
+        relative = relative + _gamma(_SCALE_ROUNDINGS) * self._cancellation(variances[1])
+        alpha = np.abs(self._reference.gamma) * exact
+        alpha_error = alpha * relative + self._rounding["gamma"] * exact * (1 + relative)
+        constant = (alpha + alpha_error) * mean_error + self._rounding["beta"] + _UNDERFLOW
+        rounded = alpha * np.abs(mean) + np.abs(self._reference.beta)
+        constant = constant + _gamma(_MAP_ROUNDINGS) * rounded
+        slope = _gamma(_MAP_ROUNDINGS) * alpha
+        distance = np.abs(x - along(mean, x))
+        bound: Array = along(alpha_error, x) * distance + along(slope, x) * np.abs(x) + along(constant, x)
+        return bound
 
     def _cancellation(self, variance: Array) -> Array:
         """What a sum of variance and eps loses when the variance is negative; 1 otherwise."""

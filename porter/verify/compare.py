@@ -15,7 +15,7 @@ from porter.verify.bounds import Bounded, Within, parameter_errors, storage_erro
 from porter.verify.cases import LayerCase, MindSporeMode, Options, Side
 from porter.verify.diagnose import comparable_slots, diagnose
 from porter.verify.mindspore_backend import MindSporeBackend
-from porter.verify.reference import Reference, filled
+from porter.verify.reference import SLOTS, Reference, filled
 from porter.verify.results import PARAMETERS, Check, LayerResult, verdict
 from porter.verify.torch_backend import TorchBackend
 from porter.verify.trajectory import Inexpressible, Inputs, Trajectory, channels_of, make_inputs, trajectory
@@ -112,8 +112,12 @@ def expected(
         stored_as: dtype the running layer's parameters were stored in, rounded from `side`'s.
         unbiased: see `Reference`.
     """
+    import numpy as np
+
     reference = Reference.of(case.kind, side, channels_of(case), unbiased=unbiased)
-    return trajectory(Bounded(reference, parameter_errors(reference, stored_as)), inputs)
+    # Parameters may be anything a file can hold: a variance below 0, infinities.
+    with np.errstate(all="ignore"):
+        return trajectory(Bounded(reference, parameter_errors(reference, stored_as)), inputs)
 
 
 def check_parameters(case: LayerCase) -> Check:
@@ -239,8 +243,6 @@ def _refuse_shapes(case: LayerCase) -> LayerResult:
 
 
 def _notes(case: LayerCase, source: _Run, targets: list[_Run]) -> tuple[str, ...]:
-    import numpy as np
-
     notes = []
     if "float64" in (case.source.dtype, case.target.dtype):
         notes.append("float64 parameters: run in float32, for MindSpore's batch normalisation has no float64 kernel")
@@ -248,15 +250,21 @@ def _notes(case: LayerCase, source: _Run, targets: list[_Run]) -> tuple[str, ...
         notes.append("the layer always uses batch statistics: running statistics mean nothing and are not compared")
     if source.observed is None and any(target.observed is not None for target in targets):
         notes.append(f"judged by the float64 reference alone: {source.reason}")
-    for slot, name in case.kind.names_in("torch").items():
-        values = case.source.parameters.get(slot)
-        if values is None or slot == "count":
-            continue
-        odd = ~np.isfinite(values) | ((values < 0) & (slot == "variance"))
-        if odd.any():
-            where = ", ".join(str(channel) for channel in np.flatnonzero(odd)[:5])
-            what = "values that are negative or not finite" if slot == "variance" else "values that are not finite"
-            notes.append(
-                f"{name} holds {what} in {int(odd.sum())} of {odd.size} channels ({where}{', ...' * (odd.sum() > 5)})"
-            )
+    notes += _odd_values(case)
     return tuple(notes)
+
+
+def _odd_values(case: LayerCase) -> Iterator[str]:
+    """Values no training gives a sound layer; both sides may still agree on what they do."""
+    import numpy as np
+
+    for slot in (slot for slot in SLOTS if slot in case.source.parameters):
+        values, what = case.source.parameters[slot], "values that are not finite"
+        odd = ~np.isfinite(values)
+        if slot == "variance":
+            odd, what = odd | (values < 0), "values that are negative or not finite"
+        channels = np.flatnonzero(odd)
+        if len(channels):
+            listed = ", ".join(map(str, channels[:5])) + (", ..." if len(channels) > 5 else "")
+            name = case.kind.names_in("torch")[slot]
+            yield f"{name} holds {what} in {len(channels)} of {len(odd)} channels ({listed})"

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
+from math import isclose
 from typing import TYPE_CHECKING, Protocol
 
-from porter.layers.settings import Settings, Statistics
+from porter.layers.settings import Settings, Statistics, invert_momentum
 from porter.verify.bounds import stored
 from porter.verify.cases import LayerCase, Side
 from porter.verify.reference import filled
@@ -32,6 +33,8 @@ _FLAGS: dict[Statistics, str] = {
     "batch": "batch statistics always (track_running_stats=False)",
     "frozen": "running statistics frozen",
 }
+# Settings that went through float32, or momentum through 1 - momentum, are still the same setting.
+_SAME_SETTING = 1e-6
 # Relative spread of the ratios, or of the differences, of float32 values that one multiplication or addition made.
 _SAME = 1e-5
 
@@ -89,17 +92,20 @@ def _other_layers(
     whole: list[str] = []
     part: list[str] = []
     for other in cases:
-        if other is case or channels_of(other) != channels_of(case):
+        if other is case or not all(_holds(found, slot, other, case.target.dtype) for slot in bad):
             continue
-        theirs = _expected_values(other, case.target.dtype)
-        if all(slot in theirs and _equal(found[slot], theirs[slot]) for slot in bad):
-            same = all(slot in theirs and _equal(found[slot], theirs[slot]) for slot in right)
-            (whole if same else part).append(other.name)
+        same = all(_holds(found, slot, other, case.target.dtype) for slot in right)
+        (whole if same else part).append(other.name)
     names = whole or part
     if names:
         listed = " or ".join(names[:3]) + (f" or {len(names) - 3} more" if len(names) > 3 else "")
         what = "the parameters" if whole else f"the {_listed(case, bad)}"
         yield f"holds {what} of {listed}"
+
+
+def _holds(found: Values, slot: str, other: LayerCase, dtype: str) -> bool:
+    theirs = other.source.parameters.get(slot)
+    return theirs is not None and _equal(found[slot], stored(theirs, dtype))
 
 
 def _swapped(case: LayerCase, bad: list[str], right: Values, found: Values) -> Iterator[str]:
@@ -186,21 +192,19 @@ def _slot_fault(name: str, right: Array, found: Array) -> str:
 def _settings_faults(case: LayerCase) -> list[str]:
     right, found = case.source.settings, case.target.settings
     faults = []
-    if found.eps != right.eps:
+    if not isclose(found.eps, right.eps, rel_tol=_SAME_SETTING):
         faults.append(f"eps is {found.eps:g} where {right.eps:g} was expected")
     if found.statistics != right.statistics:
         faults.append(f"{_FLAGS[found.statistics]} where {_FLAGS[right.statistics]} was expected")
-    elif found.momentum != right.momentum and right.statistics == "tracked":
-        faults.append(_momentum_fault(right, found))
+    elif right.statistics == "tracked" and not _same_momentum(found.momentum, right.momentum):
+        fault = f"momentum is {_setting(found.momentum)} where {_setting(right.momentum)} was expected"
+        uninverted = _same_momentum(found.momentum, _inverted(right))
+        faults.append(f"{fault}: it was not inverted" if uninverted else fault)
     return faults
 
 
-def _momentum_fault(right: Settings, found: Settings) -> str:
-    fault = f"momentum is {_setting(found.momentum)} where {_setting(right.momentum)} was expected"
-    inverted = _inverted(right)
-    if inverted is not None and found.momentum is not None and abs(found.momentum - inverted) < 1e-9:
-        return f"{fault}: it was not inverted"
-    return fault
+def _same_momentum(a: float | None, b: float | None) -> bool:
+    return a == b if a is None or b is None else isclose(a, b, rel_tol=_SAME_SETTING, abs_tol=_SAME_SETTING)
 
 
 def _framework_fault(case: LayerCase, behaves_as: BehavesAs, framework: str) -> str:
@@ -224,7 +228,7 @@ def _framework_fault(case: LayerCase, behaves_as: BehavesAs, framework: str) -> 
 
 
 def _inverted(settings: Settings) -> float | None:
-    return None if settings.momentum is None else round(1 - settings.momentum, 12)
+    return None if settings.momentum is None else invert_momentum(settings.momentum)
 
 
 def _expected_values(case: LayerCase, dtype: str) -> Values:

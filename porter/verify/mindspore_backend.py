@@ -1,7 +1,4 @@
-"""Layers on MindSpore: mindspore.nn, and mindspore.mint.nn where the device has kernels for it.
-
-With torch_backend the only module of bnport that imports a framework.
-"""
+"""Layers on MindSpore: mindspore.nn, and mindspore.mint.nn where the device has kernels for it."""
 
 from __future__ import annotations
 

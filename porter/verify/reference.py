@@ -81,9 +81,8 @@ class Reference:
         """Shape of x, float64; NaN where variance + eps is negative, as in both frameworks."""
         import numpy as np
 
-        with np.errstate(all="ignore"):
-            alpha = self.gamma / np.sqrt(variance + self.side.settings.eps)
-            return (x - along(mean, x)) * along(alpha, x) + along(self.beta, x)
+        alpha = self.gamma / np.sqrt(variance + self.side.settings.eps)
+        return (x - along(mean, x)) * along(alpha, x) + along(self.beta, x)
 
 
 def moments(x: Array) -> tuple[Array, Array]:

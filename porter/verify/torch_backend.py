@@ -1,4 +1,4 @@
-"""Layers on PyTorch. With mindspore_backend the only module of bnport that imports a framework."""
+"""Layers on PyTorch."""
 
 from __future__ import annotations
 

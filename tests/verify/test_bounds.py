@@ -1,0 +1,179 @@
+"""The bounds hold for every correct float32 algorithm and leave no room for a fault."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from layer_cases import layer_case, parameters, with_target
+
+from porter.layers.settings import Settings
+from porter.verify.bounds import storage_error, stored
+from porter.verify.cases import LayerCase, Options
+from porter.verify.compare import expected
+from porter.verify.trajectory import make_inputs, trajectory
+
+F = np.float32
+
+
+def serial_sum(columns):
+    """Sum over the first axis in float32, one after the other: the least accurate order."""
+    return np.cumsum(columns, axis=0, dtype=F)[-1]
+
+
+def two_pass(columns):
+    n = F(len(columns))
+    mean = serial_sum(columns) / n
+    return mean, serial_sum(np.square(columns - mean)) / n
+
+
+def welford(columns):
+    mean, squares = np.zeros_like(columns[0]), np.zeros_like(columns[0])
+    for k, row in enumerate(columns, 1):
+        step = row - mean
+        mean = mean + step / F(k)
+        squares = squares + step * (row - mean)
+    return mean, squares / F(len(columns))
+
+
+class Float32Layer:
+    """A batch normalisation in float32 NumPy: any moments algorithm, fused or direct, either moving form."""
+
+    def __init__(self, case: LayerCase, moments, fused: bool) -> None:
+        self.p = {slot: np.asarray(v, F) for slot, v in case.source.parameters.items()}
+        self.settings, self.moments, self.fused = case.source.settings, moments, fused
+
+    def normalise(self, x, mean, variance):
+        axes = (1, -1, 1, 1, 1)
+        alpha = self.p["gamma"] * (F(1) / np.sqrt(variance + F(self.settings.eps)))
+        if self.fused:
+            return alpha.reshape(axes) * x + (self.p["beta"] - mean * alpha).reshape(axes)
+        return (x - mean.reshape(axes)) * alpha.reshape(axes) + self.p["beta"].reshape(axes)
+
+    def evaluate(self, x):
+        return self.normalise(x, self.p["mean"], self.p["variance"])
+
+    def train(self, x):
+        columns = np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+        mean, variance = self.moments(columns)
+        y = self.normalise(x, mean, variance)
+        w, n = F(self.settings.momentum), len(columns)
+        for slot, new in (("mean", mean), ("variance", variance * F(n / (n - 1)))):
+            old = self.p[slot]
+            self.p[slot] = old - w * (old - new) if self.fused else (F(1) - w) * old + w * new
+        return y
+
+    def statistics(self):
+        return self.p["mean"], self.p["variance"]
+
+
+def worst_ratio(observed, within):
+    return max(
+        float((np.abs(o - w.value) / w.bound).max())
+        for check in within
+        for o, w in zip(observed[check], within[check], strict=True)
+    )
+
+
+ORDINARY = parameters(11, 16)
+EXTREME = {
+    "mean 1e3, variance 1e-2": {**ORDINARY, "mean": np.full(16, 1e3, F), "variance": np.full(16, 1e-2, F)},
+    "mean 1e4, variance 1e-6": {**ORDINARY, "mean": np.full(16, 1e4, F), "variance": np.full(16, 1e-6, F)},
+    "dead channels": {**ORDINARY, "mean": np.zeros(16, F), "variance": np.full(16, 1e-30, F)},
+    "variance 0": {**ORDINARY, "variance": np.zeros(16, F)},
+    "variance 1e10": {**ORDINARY, "variance": np.full(16, 1e10, F)},
+    "gamma 1e5": {**ORDINARY, "gamma": np.full(16, 1e5, F)},
+    "gamma 0": {**ORDINARY, "gamma": np.zeros(16, F)},
+    "beta 1e6": {**ORDINARY, "beta": np.full(16, 1e6, F)},
+    "initial": {
+        "gamma": np.ones(16, F),
+        "beta": np.zeros(16, F),
+        "mean": np.zeros(16, F),
+        "variance": np.ones(16, F),
+    },
+    "ordinary": ORDINARY,
+}
+
+
+@pytest.mark.parametrize("values", EXTREME.values(), ids=EXTREME.keys())
+@pytest.mark.parametrize("moments", [two_pass, welford])
+@pytest.mark.parametrize("fused", [True, False])
+def test_no_correct_algorithm_is_out_of_bound(values, moments, fused) -> None:
+    for settings in (Settings(), Settings(eps=1e-3, momentum=0.003), Settings(eps=1e-12, momentum=0.9)):
+        case = layer_case(values, settings)
+        inputs = make_inputs(case, Options(steps=4))
+        observed = trajectory(Float32Layer(case, moments, fused), inputs)
+        assert worst_ratio(observed, expected(case, case.source, inputs, stored_as="float32")) < 1
+
+
+def caught(case: LayerCase, unbiased: bool = True) -> bool:
+    """Whether a flawless run of the target lies outside the source's bounds."""
+    inputs = make_inputs(case, Options())
+    right = expected(case, case.source, inputs, stored_as="float32")
+    wrong = expected(case, case.target, inputs, stored_as="float32", unbiased=unbiased)
+    # A float32 run of the target may err towards the source's value: its own bound is taken off.
+    return any(
+        bool((np.abs(w.value - r.value) > r.bound + w.bound).any())
+        for check in right
+        for r, w in zip(right[check], wrong[check], strict=True)
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_faults_of_ordinary_layers_are_out_of_bound(seed: int) -> None:
+    case = layer_case(parameters(seed))
+    assert not caught(case)
+    for slot, values in case.source.parameters.items():
+        for channel in (0, 5):
+            for change in (1 + 1e-4, 1 - 1e-4):
+                changed = values.astype(np.float64)
+                changed[channel] *= change
+                assert caught(with_target(case, **{slot: changed.astype(F)})), (slot, channel)
+    for settings in (
+        Settings(eps=1e-3),
+        Settings(eps=1e-6),
+        Settings(momentum=0.11),
+        Settings(momentum=0.9),
+        Settings(statistics="frozen"),
+    ):
+        assert caught(with_target(case, settings)), settings
+    assert caught(case, unbiased=False)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_batch_statistics_are_told_from_tracked_ones(seed: int) -> None:
+    tracked = layer_case(parameters(seed))
+    inputs = make_inputs(tracked, Options())
+    batch = replace(tracked.source, settings=Settings(statistics="batch"))
+    right = expected(tracked, tracked.source, inputs, stored_as="float32")["eval"][0]
+    wrong = expected(tracked, batch, inputs, stored_as="float32")["eval"][0]
+    assert (np.abs(right.value - wrong.value) > right.bound + wrong.bound).any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_stored_rounds_as_torch_does(dtype: str) -> None:
+    random = np.random.default_rng(0)
+    bits = (random.integers(0, 0x7F80, 20000) << 16).astype(np.uint32)
+    values = np.concatenate(
+        [
+            random.normal(size=2000).astype(F),
+            np.exp(random.uniform(-80, 80, 2000)).astype(F),
+            (bits | 0x8000).view(F),  # halfway between two bfloat16
+            np.array([0.0, -0.0, 1 + 2**-8, 1 + 3 * 2**-8, 3.4e38, 65520.0, 1e-40, np.inf, -np.inf, np.nan], F),
+        ]
+    ).astype(np.float64)
+    theirs = torch.from_numpy(values).to(getattr(torch, dtype)).double().numpy()
+    np.testing.assert_array_equal(stored(values, dtype), theirs)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_storage_error_covers_the_rounding_and_is_zero_without_one(dtype: str) -> None:
+    random = np.random.default_rng(1)
+    values = np.concatenate([random.normal(size=5000), np.exp(random.uniform(-20, 5, 5000))])
+    error = storage_error(values, dtype)
+    assert (np.abs(stored(values, dtype) - values) <= error).all()
+    assert (error > 0).mean() > 0.9
+    assert (storage_error(stored(values, dtype), dtype) == 0).all()
+    assert (storage_error(values, "float64") == 0).all()

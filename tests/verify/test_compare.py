@@ -1,0 +1,290 @@
+"""verify_layers on the real frameworks: right layers pass, within bounds that are not vacuous."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import mindspore
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layer_cases import Values, as_stored, layer_case, parameters, with_target
+
+from porter.layers.settings import Settings
+from porter.verify import mindspore_backend, torch_backend
+from porter.verify.cases import LayerCase, Options
+from porter.verify.compare import verify_layers
+from porter.verify.results import Check, LayerResult, verdict
+from porter.verify.trajectory import make_inputs
+
+CHECKS = ["parameters", "eval", "train", "statistics", "eval after training"]
+KINDS = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+
+
+def verify(case: LayerCase, options: Options | None = None) -> LayerResult:
+    (result,) = verify_layers([case], options or Options())
+    return result
+
+
+def assert_right(result: LayerResult) -> None:
+    assert result.ok, result
+    assert result.diagnosis is None
+    for check in result.checks:
+        assert check.ok
+        assert check.error is not None
+        assert check.bound is not None
+        assert check.error <= check.bound < float("inf")
+
+
+wild = st.builds(
+    lambda seed, mean, variance, gamma, beta, channels: {
+        slot: (10.0**scale * values[:channels]).astype(np.float32)
+        for (slot, values), scale in zip(parameters(seed, 48).items(), (gamma, beta, mean, variance), strict=True)
+    },
+    seed=st.integers(0, 2**32 - 1),
+    mean=st.floats(-3, 2),
+    variance=st.floats(-5, 4),
+    gamma=st.floats(-3, 3),
+    beta=st.floats(-3, 3),
+    channels=st.integers(1, 48),
+)
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(
+    values=wild,
+    kind=st.sampled_from(KINDS),
+    dialects=st.sampled_from([("torch", "mindspore"), ("mindspore", "torch")]),
+    eps=st.sampled_from([1e-5, 1e-3, 1e-6, 1e-12, 0.1]),
+    momentum=st.sampled_from([0.1, 0.0, 1.0, 0.003, 0.01, 0.5]),
+    statistics=st.sampled_from(["tracked", "tracked", "batch", "frozen"]),
+    affine=st.booleans(),
+)
+def test_right_layers_pass(values: Values, kind, dialects, eps, momentum, statistics, affine) -> None:
+    configured = Settings(eps=eps, momentum=momentum, statistics=statistics, affine=affine)
+    result = verify(layer_case(values, configured, kind=kind, dialects=dialects))
+    assert_right(result)
+    compared = [check.check for check in result.checks]
+    assert compared == [name for name in CHECKS if name != "statistics" or statistics != "batch"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dialects", [("torch", "mindspore"), ("mindspore", "torch")])
+def test_every_stored_dtype_passes(dtype, dialects) -> None:
+    for seed in range(5):
+        result = verify(layer_case(parameters(seed, 16, dtype), dialects=dialects, dtype=dtype))
+        assert_right(result)
+        assert [note[:18] for note in result.notes] == (["float64 parameters"] if dtype == "float64" else [])
+
+
+@pytest.mark.parametrize("source", ["float32", "float64"])
+@pytest.mark.parametrize("target", ["float16", "bfloat16", "float32"])
+def test_a_cast_passes_and_a_fault_beside_it_does_not(source, target) -> None:
+    values = parameters(7, 16, source)
+    case = layer_case(values, dtype=source)
+    cast = {slot: as_stored(v.astype(np.float64), target) for slot, v in values.items()}
+    right = replace(case, target=replace(case.target, parameters=cast, dtype=target))
+    assert_right(verify(right))
+    off = cast["gamma"].copy()
+    off[2] *= 1.03
+    assert verify(with_target(right, gamma=off)).ok is False
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_steps_and_graph_mode(steps) -> None:
+    result = verify(layer_case(parameters(1)), Options(steps=steps, ms_mode="graph"))
+    assert_right(result)
+    assert [check.check for check in result.checks] == CHECKS
+
+
+def test_both_modes_are_named() -> None:
+    result = verify(layer_case(parameters(1)), Options(ms_mode="both"))
+    assert_right(result)
+    assert [check.check for check in result.checks] == [
+        "parameters",
+        *(f"{name} [{mode}]" for mode in ("pynative", "graph") for name in CHECKS[1:]),
+    ]
+
+
+@pytest.mark.parametrize("ms_mode", ["pynative", "graph"])
+def test_a_fault_in_one_of_many_fails_that_one_alone(ms_mode) -> None:
+    cases = [layer_case(parameters(seed), name=f"layer{seed}") for seed in range(4)]
+    cases[2] = with_target(cases[2], Settings(momentum=0.9))
+    results = list(verify_layers(cases, Options(ms_mode=ms_mode)))
+    assert [result.ok for result in results] == [True, True, False, True]
+    failed = [check.check for check in results[2].checks if not check.ok]
+    assert failed == ["statistics", "eval after training"]
+
+
+def test_atol_and_rtol_replace_the_bound() -> None:
+    case = layer_case(parameters(1))
+    assert verify(case, Options(atol=1e-12)).ok is False
+    assert verify(case, Options(rtol=0.0, atol=1.0)).checks[1].bound == 1.0
+    off = with_target(case, Settings(eps=1.01e-5))
+    assert verify(off).ok is False
+    assert verify(off, Options(rtol=0.1, atol=0.1)).ok is True
+
+
+def test_atol_does_not_excuse_a_parameter() -> None:
+    case = layer_case(parameters(1))
+    off = with_target(case, gamma=case.target.parameters["gamma"] * np.float32(1.0001))
+    assert [check.ok for check in verify(off, Options(atol=1.0)).checks] == [False, True, True, True, True]
+
+
+def test_one_framework_alone_is_judged_by_the_reference(monkeypatch) -> None:
+    monkeypatch.setattr(torch_backend, "find_spec", lambda name: None)
+    result = verify(layer_case(parameters(1)))
+    assert_right(result)
+    assert result.notes == (
+        "judged by the float64 reference alone: PyTorch is not installed (pip install 'bnport[torch]')",
+    )
+    wrong = with_target(layer_case(parameters(1)), Settings(eps=1e-3))
+    assert verify(wrong).ok is False
+
+
+def test_without_the_target_framework_nothing_is_proven(monkeypatch) -> None:
+    monkeypatch.setattr(mindspore_backend, "find_spec", lambda name: None)
+    result = verify(layer_case(parameters(1)))
+    assert result.ok is None
+    assert [check.ok for check in result.checks] == [True, None, None, None, None]
+    assert "bnport[mindspore]" in (result.checks[1].note or "")
+    wrong = with_target(layer_case(parameters(1)), gamma=parameters(2)["gamma"])
+    assert verify(wrong).ok is False
+
+
+def test_mint_is_not_run_but_its_parameters_are_compared() -> None:
+    values = {**parameters(1), "count": np.array(3)}
+    right = layer_case(values, dialects=("torch", "mint"))
+    result = verify(right)
+    assert result.ok is None
+    assert "BatchNormExt" in (result.checks[1].note or "")
+    swapped = with_target(right, gamma=values["beta"], beta=values["gamma"])
+    result = verify(swapped)
+    assert (result.ok, result.diagnosis) == (False, "weight and bias look swapped")
+
+
+@pytest.mark.parametrize(
+    ("configured", "words"),
+    [
+        (Settings(eps=2.0), "MindSpore accepts eps in (0, 1] only: 2 cannot be expressed"),
+        (Settings(momentum=None), "MindSpore has no cumulative average: momentum None cannot be expressed"),
+        (Settings(momentum=1.5), "MindSpore accepts momentum in [0, 1] only: 1.5 cannot be expressed"),
+    ],
+)
+def test_what_mindspore_cannot_express_fails_in_words(configured, words) -> None:
+    result = verify(layer_case(parameters(1), configured))
+    assert result.ok is False
+    assert result.diagnosis == words
+    assert {check.note for check in result.checks[1:]} == {words}
+
+
+def test_bias_false_passes_with_a_shift_of_0_and_fails_with_another() -> None:
+    values = {**parameters(1), "beta": np.zeros(8, np.float32)}
+    case = layer_case(values)
+    source = replace(case.source, parameters={slot: v for slot, v in values.items() if slot != "beta"})
+    case = replace(case, source=source)
+    assert_right(verify(case))
+    result = verify(with_target(case, beta=np.full(8, 0.5, np.float32)))
+    assert (result.ok, result.diagnosis) == (False, "bias is 0.5 where 0 was expected in every channel")
+
+
+def test_batch_statistics_leave_running_ones_out_and_say_so() -> None:
+    case = layer_case(parameters(1), Settings(statistics="batch"))
+    moved = with_target(case, mean=np.full(8, 5.0, np.float32))
+    result = verify(moved)
+    assert_right(result)
+    assert "running statistics mean nothing" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("slot", "value", "told"),
+    [
+        ("variance", np.nan, "running_var holds values that are negative or not finite in 1 of 8 channels (3)"),
+        ("variance", -1.0, "running_var holds values that are negative or not finite in 1 of 8 channels (3)"),
+        ("variance", np.inf, "running_var holds values that are negative or not finite in 1 of 8 channels (3)"),
+        ("mean", np.nan, "running_mean holds values that are not finite in 1 of 8 channels (3)"),
+        ("mean", np.inf, "running_mean holds values that are not finite in 1 of 8 channels (3)"),
+        ("gamma", np.nan, "weight holds values that are not finite in 1 of 8 channels (3)"),
+    ],
+)
+def test_odd_values_are_noted_and_agree_when_both_have_them(slot, value, told) -> None:
+    values = parameters(1)
+    values[slot] = values[slot].copy()
+    values[slot][3] = value
+    case = layer_case(values)
+    result = verify(case)
+    assert_right(result)
+    assert result.notes == (told,)
+    lost = with_target(case, **{slot: np.nan_to_num(np.abs(values[slot]), nan=1.0, posinf=1.0)})
+    assert verify(lost).ok is False
+
+
+def test_shapes_that_differ_are_told_without_a_run() -> None:
+    case = layer_case(parameters(1, 8))
+    result = verify(replace(case, target=replace(case.target, parameters=parameters(1, 4))))
+    assert result.ok is False
+    assert "weight [8], bias [8], running_mean [8], running_var [8] became bn2d.moving_mean [4]" in (
+        result.diagnosis or ""
+    )
+
+
+def test_a_layer_without_any_parameter_runs() -> None:
+    case = layer_case(parameters(1), Settings(statistics="batch", affine=False))
+    bare = replace(case, target=replace(case.target, parameters={}))
+    assert_right(verify(bare))
+
+
+def test_a_source_that_is_itself_off_is_told_from_a_wrong_conversion(monkeypatch) -> None:
+    monkeypatch.setattr(
+        mindspore_backend, "invert_momentum", lambda momentum: momentum
+    )  # MindSpore as the source, run with another momentum than the settings say
+    result = verify(layer_case(parameters(1), dialects=("mindspore", "torch")))
+    assert result.ok is False
+    note = f"MindSpore {mindspore.__version__} itself is off the float64 reference; PyTorch"
+    assert note in (result.checks[3].note or "")
+    assert "not of the conversion" in (result.diagnosis or "")
+
+
+def test_inputs_depend_on_the_seed_and_the_name_alone() -> None:
+    case = layer_case(parameters(1))
+    inputs = make_inputs(case, Options())
+    again = make_inputs(replace(case, target=replace(case.target, settings=Settings(eps=1e-3))), Options())
+    assert all((a == b).all() for a, b in zip(inputs.training, again.training, strict=True))
+    for other, options in ((replace(case, name="layer1.0.bn2"), Options()), (case, Options(seed=1))):
+        assert (make_inputs(other, options).evaluation != inputs.evaluation).any()
+    assert (inputs.training[0] != inputs.training[2]).all()
+    assert len({*inputs.evaluation.shape} - {8}) == 4
+    assert inputs.evaluation.dtype == np.float32
+
+
+def test_inputs_lie_at_the_layers_own_scale() -> None:
+    case = layer_case(parameters(4))
+    x = make_inputs(case, Options()).evaluation.astype(np.float64)
+    spread = np.sqrt(case.source.parameters["variance"] + 1e-5)
+    distance = (x.mean((0, 2, 3, 4)) - case.source.parameters["mean"]) / spread
+    assert (np.abs(distance - 0.25) < 0.4).all()
+    assert (np.abs(x.std((0, 2, 3, 4)) / spread - 1) < 0.3).all()
+
+
+def test_results_are_valid_json_even_where_errors_are_infinite() -> None:
+    values = parameters(1)
+    case = with_target(layer_case(values), variance=-values["variance"])
+    document = verify(case).to_json()
+    text = json.dumps(document, allow_nan=False)
+    assert json.loads(text)["checks"][1] == {
+        "check": "eval",
+        "ok": False,
+        "error": None,
+        "bound": pytest.approx(document["checks"][1]["bound"]),
+        "note": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("oks", "verdict_expected"),
+    [((True, True), True), ((True, False), False), ((True, None), None), ((False, None), False)],
+)
+def test_the_verdict(oks, verdict_expected) -> None:
+    assert verdict((Check("parameters", oks[0]), Check("eval", oks[1]))) is verdict_expected

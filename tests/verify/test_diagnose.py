@@ -1,0 +1,269 @@
+"""Every fault is found and named; what cannot be told apart is said to be so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mindspore
+import numpy as np
+import pytest
+from layer_cases import layer_case, parameters, with_target
+
+from porter.layers.settings import Settings
+from porter.verify import mindspore_backend
+from porter.verify.cases import LayerCase, Options
+from porter.verify.compare import verify_layers
+
+P = parameters(1)
+BN2 = layer_case(parameters(2), name="layer2.0.bn1")
+BN3 = layer_case(parameters(3), name="layer3.0.bn1")
+ROLL = {slot: np.roll(v, 3) for slot, v in P.items()}
+FRESH = {"gamma": np.ones(8, np.float32), "beta": np.zeros(8, np.float32)}
+
+
+def diagnosis(case: LayerCase) -> str:
+    result = next(verify_layers([case, BN2, BN3], Options()))
+    assert result.ok is False
+    assert result.diagnosis is not None
+    return result.diagnosis
+
+
+def changed(slot: str, channel: int, factor: float) -> np.ndarray:
+    values = P[slot].copy()
+    values[channel] *= np.float32(factor)
+    return values
+
+
+def exchanged(values: np.ndarray, a: int, b: int) -> np.ndarray:
+    values = values.copy()
+    values[[a, b]] = values[[b, a]]
+    return values
+
+
+NOISE = np.random.default_rng(0).normal(size=8).astype(np.float32)
+HALF_FAULTS = {
+    "gamma, beta swapped": ({"gamma": P["beta"], "beta": P["gamma"]}, "weight and bias look swapped"),
+    "mean, variance swapped": (
+        {"mean": P["variance"], "variance": P["mean"]},
+        "running_mean and running_var look swapped",
+    ),
+    "gamma, mean swapped": ({"gamma": P["mean"], "mean": P["gamma"]}, "weight and running_mean look swapped"),
+    "beta, variance swapped": ({"beta": P["variance"], "variance": P["beta"]}, "bias and running_var look swapped"),
+    "three exchanged": (
+        {"gamma": P["beta"], "beta": P["mean"], "mean": P["gamma"]},
+        "parameters look exchanged: weight holds bias, bias holds running_mean, running_mean holds weight",
+    ),
+    "two pairs swapped": (
+        {"gamma": P["mean"], "beta": P["variance"], "mean": P["gamma"], "variance": P["beta"]},
+        "parameters look exchanged: weight holds running_mean, bias holds running_var, running_mean holds weight, "
+        "running_var holds bias",
+    ),
+    "copied": ({"mean": P["beta"]}, "running_mean holds the values of bias"),
+    "shifted": (ROLL, "the channels of weight, bias, running_mean and running_var are permuted: shifted by 3"),
+    "shifted back": ({"beta": np.roll(P["beta"], -1)}, "the channels of bias are permuted: shifted by -1"),
+    "reversed": ({"gamma": P["gamma"][::-1]}, "the channels of weight are permuted: in reverse order"),
+    "two exchanged": (
+        {"mean": exchanged(P["mean"], 2, 5)},
+        "the channels of running_mean are permuted: channels 2 and 5 are exchanged",
+    ),
+    "permuted": (
+        {"mean": P["mean"][[1, 2, 0, 3, 4, 5, 6, 7]]},
+        "the channels of running_mean are permuted in 3 of 8 places (channel 0 holds that of 1, channel 1 holds that "
+        "of 2, channel 2 holds that of 0)",
+    ),
+    "another layer's": (BN2.source.parameters, "holds the parameters of layer2.0.bn1"),
+    "another layer's weight": (
+        {"gamma": BN3.source.parameters["gamma"]},
+        "holds the weight of layer3.0.bn1",
+    ),
+    "initial": (FRESH, "weight and bias hold their initial values 1 and 0 throughout"),
+    "initial variance": ({"variance": np.ones(8, np.float32)}, "running_var holds its initial value 1 throughout"),
+    "sign": ({"gamma": -P["gamma"]}, "weight has the opposite sign"),
+    "scale": ({"variance": P["variance"] * np.float32(1.5)}, "running_var is multiplied by 1.5"),
+    "n / (n - 1)": ({"variance": P["variance"] * np.float32(120 / 119)}, "running_var is multiplied by 1.0084"),
+    "offset": ({"beta": P["beta"] + np.float32(0.25)}, "bias is offset by 0.25"),
+    "rounded": ({"gamma": P["gamma"].astype(np.float16)}, "weight looks rounded to float16"),
+}
+
+
+@pytest.mark.parametrize(("slots", "words"), HALF_FAULTS.values(), ids=HALF_FAULTS.keys())
+def test_the_fault_is_named(slots, words) -> None:
+    assert diagnosis(with_target(layer_case(P), **slots)) == words
+
+
+@pytest.mark.parametrize("slot", ["gamma", "beta", "mean", "variance"])
+@pytest.mark.parametrize("factor", [1.001, 1.0001, 0.5, -1.0])
+def test_one_changed_value_is_found(slot, factor) -> None:
+    words = diagnosis(with_target(layer_case(P), **{slot: changed(slot, 6, factor)}))
+    name = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}[slot]
+    assert words.startswith(f"{name}[6] is ")
+    assert words.endswith(" was expected")
+    found, right = words.removeprefix(f"{name}[6] is ").removesuffix(" was expected").split(" where ")
+    assert float(found) == pytest.approx(float(changed(slot, 6, factor)[6]), rel=1e-5)
+    assert float(right) == pytest.approx(float(P[slot][6]), rel=1e-5)
+
+
+def test_the_smallest_change_is_shown_with_enough_digits() -> None:
+    beta = P["beta"].copy()
+    beta[0] = np.nextafter(beta[0], np.float32(10))
+    found, right = diagnosis(with_target(layer_case(P), beta=beta)).removeprefix("bias[0] is ").split(" where ")
+    assert found != right.removesuffix(" was expected")
+
+
+def test_faults_of_several_slots_are_all_told() -> None:
+    case = with_target(layer_case(P), gamma=-P["gamma"], mean=changed("mean", 1, 2.0))
+    assert diagnosis(case).startswith("weight has the opposite sign; running_mean[1] is ")
+
+
+def test_a_fault_without_a_pattern_is_measured() -> None:
+    words = diagnosis(with_target(layer_case(P), beta=P["beta"] + NOISE))
+    worst = int(np.abs(NOISE).argmax())
+    assert words.startswith(f"bias differs in 8 of 8 channels, most in channel {worst}: ")
+
+
+def test_nan_is_told() -> None:
+    mean = P["mean"].copy()
+    mean[4] = np.nan
+    assert diagnosis(with_target(layer_case(P), mean=mean)).startswith("running_mean[4] is nan where ")
+
+
+SETTINGS_FAULTS = [
+    (Settings(), Settings(eps=1e-3), "eps is 0.001 where 1e-05 was expected"),
+    (Settings(), Settings(momentum=0.9), "momentum is 0.9 where 0.1 was expected: it was not inverted"),
+    (
+        Settings(momentum=0.003),
+        Settings(momentum=0.997),
+        "momentum is 0.997 where 0.003 was expected: it was not inverted",
+    ),
+    (Settings(), Settings(momentum=0.11), "momentum is 0.11 where 0.1 was expected"),
+    (
+        Settings(),
+        Settings(statistics="frozen"),
+        "running statistics frozen where running statistics tracked was expected",
+    ),
+    (
+        Settings(statistics="frozen"),
+        Settings(statistics="batch"),
+        "batch statistics always (track_running_stats=False) where running statistics frozen was expected",
+    ),
+    (
+        Settings(),
+        Settings(eps=1e-3, momentum=0.9),
+        "eps is 0.001 where 1e-05 was expected; momentum is 0.9 where 0.1 was expected: it was not inverted",
+    ),
+]
+
+
+@pytest.mark.parametrize(("right", "found", "words"), SETTINGS_FAULTS)
+def test_settings_that_differ_are_named(right, found, words) -> None:
+    assert diagnosis(with_target(layer_case(P, right), found)) == words
+
+
+def test_settings_and_parameters_are_both_told() -> None:
+    case = with_target(layer_case(P), Settings(eps=1e-3), gamma=P["beta"], beta=P["gamma"])
+    assert diagnosis(case) == "weight and bias look swapped; eps is 0.001 where 1e-05 was expected"
+
+
+def test_an_unused_momentum_is_no_fault() -> None:
+    frozen = layer_case(P, Settings(statistics="frozen"))
+    (result,) = verify_layers([with_target(frozen, Settings(statistics="frozen", momentum=0.9))], Options())
+    assert result.ok is True
+
+
+def test_what_fits_several_faults_is_not_distinguishable() -> None:
+    """All weights 1 and all running variances 1: a bias of ones may be a copy of either."""
+    values = {**P, "gamma": np.ones(8, np.float32), "variance": np.ones(8, np.float32)}
+    assert diagnosis(with_target(layer_case(values), beta=np.ones(8, np.float32))) == (
+        "not distinguishable from the values: bias holds the values of weight, "
+        "or bias holds the values of running_var"
+    )
+
+
+def test_initial_values_are_not_taken_for_another_layers() -> None:
+    fresh = layer_case({**parameters(9), **FRESH}, name="fresh")
+    case = with_target(layer_case(P), gamma=FRESH["gamma"])
+    result = next(verify_layers([case, fresh], Options()))
+    assert result.diagnosis == "weight holds its initial value 1 throughout"
+
+
+def test_twin_layers_are_both_named() -> None:
+    twins = [replace(BN2, name=name) for name in ("a", "b", "c", "d")]
+    case = with_target(layer_case(P), **BN2.source.parameters)
+    result = next(verify_layers([case, *twins], Options()))
+    assert result.diagnosis == "holds the parameters of a or b or c or 1 more"
+
+
+def test_layers_exchanged_with_each_other_name_each_other() -> None:
+    first, second = layer_case(P, name="first"), layer_case(parameters(2), name="second")
+    crossed = [
+        with_target(first, **second.source.parameters),
+        with_target(second, **first.source.parameters),
+    ]
+    words = [result.diagnosis for result in verify_layers(crossed, Options())]
+    assert words == ["holds the parameters of second", "holds the parameters of first"]
+
+
+def test_one_channel_reports_its_value() -> None:
+    one = {slot: v[:1] for slot, v in P.items()}
+    assert diagnosis(with_target(layer_case(one), gamma=one["gamma"] * 2)).startswith("weight[0] is ")
+
+
+def test_a_cast_target_is_compared_with_the_rounded_source() -> None:
+    half = {slot: v.astype(np.float16) for slot, v in P.items()}
+    case = layer_case(P)
+    case = replace(case, target=replace(case.target, dtype="float16", parameters=half))
+    assert diagnosis(with_target(case, gamma=half["beta"], beta=half["gamma"])) == "weight and bias look swapped"
+
+
+AGREED = "parameters and settings agree with the source"
+
+
+def test_a_framework_that_does_not_invert_is_found_by_hypothesis(monkeypatch) -> None:
+    monkeypatch.setattr(mindspore_backend, "invert_momentum", lambda momentum: momentum)
+    assert diagnosis(layer_case(P)) == (
+        f"{AGREED}, but in MindSpore {mindspore.__version__} it runs with momentum 0.9 where 0.1 was asked for: "
+        "not inverted"
+    )
+
+
+def test_a_framework_with_another_flag_is_found_by_hypothesis(monkeypatch) -> None:
+    monkeypatch.setattr(mindspore_backend, "USE_BATCH_STATISTICS", {"tracked": False})
+    assert "it runs with running statistics frozen" in diagnosis(layer_case(P))
+
+
+def test_a_framework_with_the_biased_variance_is_found_by_hypothesis(monkeypatch) -> None:
+    """As MindSpore 2.0.0 did: the batch enters with n in place of n - 1."""
+    run = mindspore_backend.MindSporeLayer._run
+
+    def biased(self, x, *, training):
+        old = self._parameters["variance"].asnumpy().astype(np.float64)
+        output = run(self, x, training=training)
+        if training:
+            new = self._parameters["variance"].asnumpy()
+            batch = (new - 0.9 * old) / 0.1 * 119 / 120
+            moved = (0.9 * old + 0.1 * batch).astype(np.float32)
+            self._parameters["variance"].set_data(mindspore.Tensor(moved))
+        return output
+
+    monkeypatch.setattr(mindspore_backend.MindSporeLayer, "_run", biased)
+    assert "its running variance takes in the biased variance of the batch" in diagnosis(layer_case(P))
+
+
+def test_a_framework_that_is_simply_inaccurate_is_not_blamed_on_the_conversion(monkeypatch) -> None:
+    run = mindspore_backend.MindSporeLayer._run
+    monkeypatch.setattr(
+        mindspore_backend.MindSporeLayer, "_run", lambda self, x, training: run(self, x, training=training) * 1.01
+    )
+    assert diagnosis(layer_case(P)) == (
+        f"{AGREED}: MindSpore {mindspore.__version__} itself departs from the float64 reference, not the conversion"
+    )
+    case = with_target(layer_case(P), gamma=-P["gamma"])
+    assert diagnosis(case).startswith("weight has the opposite sign; besides, MindSpore")
+
+
+def test_settings_with_a_float32_residue_are_the_same_setting() -> None:
+    residue = Settings(eps=float(np.float32(1e-5)), momentum=1 - 0.9)
+    (result,) = verify_layers([with_target(layer_case(P), residue)], Options())
+    assert result.ok is True
+    case = with_target(layer_case(P), residue, gamma=-P["gamma"])
+    assert diagnosis(case) == "weight has the opposite sign"
