@@ -110,10 +110,10 @@ def _tensors(records: Sequence[Record], path: Path) -> dict[str, StoredTensor]:
         slices = list(group)
         if name in tensors:
             raise Malformed("two tensors have the same name", file=path, entry=name)
-        if any((s.dims, s.type) != (slices[0].dims, slices[0].type) for s in slices):
+        if len({(s.dims, s.type) for s in slices}) > 1:
             raise Malformed("the slices of the tensor disagree on dims or type", file=path, entry=name)
-        extents = tuple(Extent(0, s.content, s.length) for s in slices)
-        tensors[name] = StoredTensor(_spec(slices[0], sum(s.length for s in slices), path), extents)
+        extents = tuple([Extent(0, s.content, s.length) for s in slices])
+        tensors[name] = StoredTensor(_spec(slices[0], sum([s.length for s in slices]), path), extents)
     return tensors
 
 

@@ -94,9 +94,8 @@ def _metadata(stated: object, path: Path) -> dict[str, str]:
 def _check_names(header: Mapping[str, Any], path: Path) -> None:
     try:
         "".join(header).encode()
-    except UnicodeEncodeError:
-        for name in header:
-            utf8(name)
+    except UnicodeEncodeError as error:
+        raise Malformed("a tensor's name is not valid Unicode", file=path, found=error.object[error.start]) from error
 
 
 def _tensor(name: str, entry: object, data_start: int, path: Path) -> StoredTensor:
@@ -184,8 +183,9 @@ def _notes(metadata: Mapping[str, str]) -> list[str]:
 def layout(specs: Sequence[TensorSpec], *, metadata: Mapping[str, str]) -> Layout:
     """Where everything stands in a new safetensors file.
 
-    The header lists the tensors in the order given. Their bytes are sorted by the size of the element, largest
-    first, so that each tensor lies at a multiple of its element size, as readers that map the file need it.
+    Tensors stand in the order given, in the header as in the data, which MindSpore's loader insists on; so a tensor
+    may lie at an odd address, as after a mask of 3 booleans. The format allows it, PyTorch computes with such
+    tensors, and MindSpore copies them.
 
     Args:
         specs: the tensors, in order.
@@ -198,10 +198,9 @@ def layout(specs: Sequence[TensorSpec], *, metadata: Mapping[str, str]) -> Layou
         LimitExceeded: the header would be above the format's 100 MB.
     """
     _check_writable(specs, metadata)
-    by_alignment = sorted(specs, key=lambda spec: -spec.dtype.itemsize)
     ranges: dict[str, tuple[int, int]] = {}
     end = 0
-    for spec in by_alignment:
+    for spec in specs:
         begin, end = end, end + spec.nbytes
         ranges[spec.name] = (begin, end)
     head = _header(specs, ranges, metadata)
