@@ -64,31 +64,28 @@ _COUNTERS = {
 }
 _GROUP_LEARNING_RATE = "learning_rate_group_"
 
-# Only trained parameters have moments: statistics behind a prefix show that it is a branch of the network.
+# Only trained parameters have moments: the namesake of a statistic shows that a prefix is a branch of the network.
 _STATISTICS = ("moving_mean", "moving_variance", "running_mean", "running_var")
 
 
 def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
     """The entries that are optimizer state or counters: name -> what it is, for people.
 
-    A name behind a prefix counts only if all names behind that prefix are names of other tensors, of the same shape,
-    and none is a statistic: a network may well have a layer called `stat`. A counter has the shape () or (1,).
+    A name behind a prefix counts only if it is the name of another tensor, of the same shape, and if no statistic has
+    a namesake behind that prefix: a network may well have a layer called `stat`. A counter has the shape () or (1,).
 
     Args:
         specs: all tensors of a MindSpore checkpoint, by name.
     """
     found = {name: what for name, spec in specs.items() if (what := _counter(spec))}
     for prefix, what in (*_MOMENTS.items(), *_SCALARS.items()):
-        owners = {name: name[len(prefix) :] for name in specs if name.startswith(prefix)}
-        if all(_is_state(specs, name, owner, prefix in _SCALARS) for name, owner in owners.items()):
-            found |= {name: f"{what} of {owner}" for name, owner in owners.items()}
+        behind = {name: name[len(prefix) :] for name in specs if name.startswith(prefix)}
+        owners = {name: owner for name, owner in behind.items() if owner in specs}
+        if not any(owner.rpartition(".")[2] in _STATISTICS for owner in owners.values()):
+            for name, owner in owners.items():
+                if specs[name].shape == (() if prefix in _SCALARS else specs[owner].shape):
+                    found[name] = f"{what} of {owner}"
     return {name: found[name] for name in specs if name in found}
-
-
-def _is_state(specs: Mapping[str, TensorSpec], name: str, owner: str, scalar: bool) -> bool:
-    if owner not in specs or owner.rpartition(".")[2] in _STATISTICS:
-        return False
-    return specs[name].shape == (() if scalar else specs[owner].shape)
 
 
 def _counter(spec: TensorSpec) -> str | None:
