@@ -35,7 +35,7 @@ MAX_KEY_LENGTH = 256
 LISTED = 20
 
 # Goodness of a candidate, best first.
-_BARE, _BY_NAME, _BY_AVERAGED_NAME, _BY_CONTENT = range(4)
+_BARE, _BY_NAME, _NETWORK, _BY_AVERAGED_NAME, _BY_CONTENT = range(5)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,9 @@ def _goodness(node: _Node) -> tuple[int, int]:
         return (_BY_AVERAGED_NAME, len(node.path))
     if not node.path:
         return (_BARE, 0)
-    return (_BY_NAME, len(node.path)) if node.is_customary else (_BY_CONTENT, 0)
+    if node.is_customary:
+        return (_BY_NAME, len(node.path))
+    return (_NETWORK if is_module(node.value) else _BY_CONTENT, 0)
 
 
 def _nodes(root: Any) -> list[_Node]:
