@@ -10,6 +10,7 @@ Source: `_legacy_save` in torch/serialization.py, which still writes it (`_use_n
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ FORMAT = "torch-legacy"
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _TAR_MEMBERS = (b"sys_info", b"pickle", b"tensors", b"storages")
+_TAR_BLOCK = 512
 _NUMEL = struct.Struct("<q")
 
 
@@ -36,7 +38,9 @@ def recognises(head: bytes, size: int) -> bool:
 
 
 def _is_tar(head: bytes) -> bool:
-    return head[257:262] == b"ustar" and head[:100].rstrip(b"\0").removeprefix(b"./") in _TAR_MEMBERS
+    # A PAX header may stand before the first member's own.
+    names = (head[at : at + 100].rstrip(b"\0").removeprefix(b"./") for at in range(0, len(head), _TAR_BLOCK))
+    return head[257:262] == b"ustar" and any(name in _TAR_MEMBERS for name in names)
 
 
 def read(path: Path, *, key: str | None = None) -> Checkpoint:
@@ -54,14 +58,17 @@ def read(path: Path, *, key: str | None = None) -> Checkpoint:
     """
     with reading(path):
         try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _read(path, data, key)
+            with path.open("rb") as file:
+                if not os.fstat(file.fileno()).st_size:
+                    raise Truncated("the file is empty")
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    return _read(path, data, key)
         except OSError as error:
             raise FileIOError(f"cannot be opened: {error.strerror}") from error
 
 
 def _read(path: Path, data: mmap.mmap, key: str | None) -> Checkpoint:
-    if _is_tar(data[:512]):
+    if _is_tar(data[: 8 * _TAR_BLOCK]):
         raise Unsupported(
             "the tar format of torch 0.1",
             hint="Load it in PyTorch (torch.load(FILE, weights_only=False), if you trust it) and save it again.",
