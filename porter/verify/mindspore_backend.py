@@ -6,7 +6,6 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from porter.errors import BackendError
 from porter.layers.kinds import Kind
 from porter.layers.settings import USE_BATCH_STATISTICS, Settings, invert_momentum
 from porter.verify.cases import MindSporeMode, Side
-from porter.verify.torch_backend import first_line, torch_arguments
+from porter.verify.torch_backend import first_line, installed, torch_arguments
 from porter.verify.trajectory import Inexpressible
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class MindSporeBackend:
 
     @property
     def versions(self) -> dict[str, str]:
-        return {"mindspore": version("mindspore")}
+        return installed("mindspore")
 
     def layer(self, kind: Kind, side: Side, values: dict[str, Array]) -> MindSporeLayer:
         """The layer of `side` with gamma, beta, mean and variance from `values`, shape (C,), float32.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class TorchBackend:
 
     @property
     def versions(self) -> dict[str, str]:
-        return {"torch": version("torch")}
+        return installed("torch")
 
     def layer(self, kind: Kind, side: Side, values: dict[str, Array]) -> TorchLayer:
         """The layer of `side` with gamma, beta, mean and variance from `values`, shape (C,), float32.
@@ -128,6 +128,14 @@ def torch_arguments(cls: type, side: Side) -> dict[str, Any]:
     if has_gamma and not has_beta and "bias" in inspect.signature(cls).parameters:
         arguments["bias"] = False
     return arguments
+
+
+def installed(distribution: str) -> dict[str, str]:
+    """The distribution and its version; empty where it is not installed under this name."""
+    try:
+        return {distribution: version(distribution)}
+    except PackageNotFoundError:
+        return {}
 
 
 def first_line(error: BaseException) -> str:

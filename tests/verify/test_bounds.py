@@ -10,9 +10,10 @@ import torch
 from layer_cases import layer_case, parameters, with_target
 
 from porter.layers.settings import Settings
-from porter.verify.bounds import storage_error, stored
+from porter.verify.bounds import UNIT_ROUNDOFF, parameter_errors, storage_error, stored
 from porter.verify.cases import LayerCase, Options
 from porter.verify.compare import expected
+from porter.verify.reference import Reference
 from porter.verify.trajectory import make_inputs, trajectory
 
 F = np.float32
@@ -39,7 +40,10 @@ def welford(columns):
 
 
 class Float32Layer:
-    """A batch normalisation in float32 NumPy: any moments algorithm, fused or direct, either moving form."""
+    """A batch normalisation in float32 NumPy: any moments algorithm, fused or direct, either moving form.
+
+    Its reciprocal root is off by two units in the last place, as vectorised ones may be.
+    """
 
     def __init__(self, case: LayerCase, moments, fused: bool) -> None:
         self.p = {slot: np.asarray(v, F) for slot, v in case.source.parameters.items()}
@@ -47,7 +51,8 @@ class Float32Layer:
 
     def normalise(self, x, mean, variance):
         axes = (1, -1, 1, 1, 1)
-        alpha = self.p["gamma"] * (F(1) / np.sqrt(variance + F(self.settings.eps)))
+        root = F(1) / np.sqrt(variance + F(self.settings.eps))
+        alpha = self.p["gamma"] * np.nextafter(np.nextafter(root, F(np.inf)), F(np.inf))
         if self.fused:
             return alpha.reshape(axes) * x + (self.p["beta"] - mean * alpha).reshape(axes)
         return (x - mean.reshape(axes)) * alpha.reshape(axes) + self.p["beta"].reshape(axes)
@@ -70,6 +75,7 @@ class Float32Layer:
 
 
 def worst_ratio(observed, within):
+    assert all(np.isfinite(w.bound).all() for check in within.values() for w in check)
     return max(
         float((np.abs(o - w.value) / w.bound).max())
         for check in within
@@ -85,6 +91,12 @@ EXTREME = {
     "variance 0": {**ORDINARY, "variance": np.zeros(16, F)},
     "variance 1e10": {**ORDINARY, "variance": np.full(16, 1e10, F)},
     "gamma 1e5": {**ORDINARY, "gamma": np.full(16, 1e5, F)},
+    "subnormal": {
+        "gamma": (1e-40 * np.arange(1, 17)).astype(F),
+        "beta": np.zeros(16, F),
+        "mean": (1e-41 * np.arange(1, 17)).astype(F),
+        "variance": (1e-42 * np.arange(1, 17)).astype(F),
+    },
     "gamma 0": {**ORDINARY, "gamma": np.zeros(16, F)},
     "beta 1e6": {**ORDINARY, "beta": np.full(16, 1e6, F)},
     "initial": {
@@ -140,6 +152,39 @@ def test_faults_of_ordinary_layers_are_out_of_bound(seed: int) -> None:
     ):
         assert caught(with_target(case, settings)), settings
     assert caught(case, unbiased=False)
+
+
+@pytest.mark.parametrize("variance", [1e-8, 1.0, 1e8])
+def test_eps_is_caught_at_every_scale(variance) -> None:
+    values = {**parameters(1), "mean": np.zeros(8, F), "variance": np.full(8, variance, F)}
+    assert caught(with_target(layer_case(values), Settings(eps=1.01e-5)))
+
+
+def test_a_bound_is_a_few_roundings() -> None:
+    """With momentum 0 no batch enters: 3 steps of at most 4 roundings each, 13 with what lies below first order."""
+    case = layer_case(parameters(1), Settings(momentum=0.0))
+    inputs = make_inputs(case, Options(steps=3))
+    within = expected(case, case.source, inputs, stored_as="float32")
+    for moved in within["statistics"]:
+        assert (moved.bound <= 13 * UNIT_ROUNDOFF * np.abs(moved.value)).all()
+        assert (moved.bound > 0).all()
+    # 8 for alpha, 4 for the map, each once more for the rounding of x - mean.
+    p = {slot: v.reshape(1, -1, 1, 1, 1).astype(np.float64) for slot, v in case.source.parameters.items()}
+    alpha = np.abs(p["gamma"]) / np.sqrt(p["variance"] + 1e-5)
+    size = alpha * (np.abs(inputs.evaluation) + np.abs(p["mean"])) + np.abs(p["beta"])
+    assert (within["eval"][0].bound <= 13 * UNIT_ROUNDOFF * size).all()
+
+
+def test_parameters_are_as_exact_as_what_they_were_stored_and_run_in() -> None:
+    wide = parameters(1, dtype="float64")
+    case = layer_case(wide, dtype="float64")
+    reference = Reference.of(case.kind, case.source, 8)
+    for stored_as, u in (("float64", 2.0**-24), ("float32", 2.0**-23), ("bfloat16", 2.0**-8 + 2.0**-24)):
+        for slot, error in parameter_errors(reference, stored_as).items():
+            np.testing.assert_allclose(error, u * np.abs(wide[slot]), rtol=1e-6, err_msg=f"{slot} {stored_as}")
+    single = layer_case(parameters(1))
+    reference = Reference.of(single.kind, single.source, 8)
+    assert all((error == 0).all() for error in parameter_errors(reference, "float32").values())
 
 
 @pytest.mark.parametrize("seed", range(10))

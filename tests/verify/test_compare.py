@@ -17,7 +17,7 @@ from porter.verify import mindspore_backend, torch_backend
 from porter.verify.cases import LayerCase, Options
 from porter.verify.compare import verify_layers
 from porter.verify.results import Check, LayerResult, verdict
-from porter.verify.trajectory import make_inputs
+from porter.verify.trajectory import make_inputs, trajectory
 
 CHECKS = ["parameters", "eval", "train", "statistics", "eval after training"]
 KINDS = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
@@ -92,6 +92,17 @@ def test_a_cast_passes_and_a_fault_beside_it_does_not(source, target) -> None:
     assert verify(with_target(right, gamma=off)).ok is False
 
 
+def test_a_cast_that_cuts_off_instead_of_rounding_is_found() -> None:
+    between = np.full(8, 1 + 0.75 * 2.0**-10, np.float32)
+    case = layer_case({**parameters(1), "gamma": between, "beta": np.zeros(8, np.float32)})
+    cast = {slot: as_stored(v.astype(np.float64), "float16") for slot, v in case.source.parameters.items()}
+    case = replace(case, target=replace(case.target, parameters=cast, dtype="float16"))
+    assert_right(verify(case))
+    cut = verify(with_target(case, gamma=np.ones(8, np.float16)))
+    assert cut.ok is False
+    assert cut.checks[0].ok is False
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_steps_and_graph_mode(steps) -> None:
     result = verify(layer_case(parameters(1)), Options(steps=steps, ms_mode="graph"))
@@ -146,6 +157,7 @@ def test_one_framework_alone_is_judged_by_the_reference(monkeypatch) -> None:
 
 def test_without_the_target_framework_nothing_is_proven(monkeypatch) -> None:
     monkeypatch.setattr(mindspore_backend, "find_spec", lambda name: None)
+    monkeypatch.setattr(mindspore_backend, "installed", lambda distribution: {})
     result = verify(layer_case(parameters(1)))
     assert result.ok is None
     assert [check.ok for check in result.checks] == [True, None, None, None, None]
@@ -259,19 +271,48 @@ def test_inputs_depend_on_the_seed_and_the_name_alone() -> None:
     assert inputs.evaluation.dtype == np.float32
 
 
-def test_inputs_lie_at_the_layers_own_scale() -> None:
-    case = layer_case(parameters(4))
-    x = make_inputs(case, Options()).evaluation.astype(np.float64)
+def test_inputs_lie_at_the_layers_own_scale_but_off_its_centre() -> None:
+    case = layer_case(parameters(4, 64))
+    inputs = make_inputs(case, Options())
     spread = np.sqrt(case.source.parameters["variance"] + 1e-5)
-    distance = (x.mean((0, 2, 3, 4)) - case.source.parameters["mean"]) / spread
-    assert (np.abs(distance - 0.25) < 0.4).all()
-    assert (np.abs(x.std((0, 2, 3, 4)) / spread - 1) < 0.3).all()
+    for x, shift, width in ((inputs.evaluation, 0.25, 1.0), (inputs.training[0], 0.5, 1.25)):
+        wide = x.astype(np.float64)
+        distance = (wide.mean((0, 2, 3, 4)) - case.source.parameters["mean"]) / spread
+        assert distance.mean() == pytest.approx(shift, abs=0.06)
+        assert (wide.std((0, 2, 3, 4)) / spread).mean() == pytest.approx(width, rel=0.06)
+
+
+def test_the_experiment_is_eval_then_every_step_then_eval() -> None:
+    class Recorder:
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, float]] = []
+
+        def evaluate(self, x):
+            self.seen.append(("evaluate", float(x.flat[0])))
+            return len(self.seen)
+
+        def train(self, x):
+            self.seen.append(("train", float(x.flat[0])))
+            return len(self.seen)
+
+        def statistics(self):
+            return None
+
+    inputs = make_inputs(layer_case(parameters(1)), Options(steps=5))
+    recorder = Recorder()
+    assert trajectory(recorder, inputs) == {"eval": (1,), "train": (2, 3, 4, 5, 6), "eval after training": (7,)}
+    first = [float(x.flat[0]) for x in inputs.training]
+    at_rest = ("evaluate", float(inputs.evaluation.flat[0]))
+    assert recorder.seen == [at_rest, *(("train", value) for value in first), at_rest]
+    assert len(set(first)) == 5
 
 
 def test_results_are_valid_json_even_where_errors_are_infinite() -> None:
     values = parameters(1)
     case = with_target(layer_case(values), variance=-values["variance"])
-    document = verify(case).to_json()
+    result = verify(case)
+    assert result.checks[1].error == float("inf")
+    document = result.to_json()
     text = json.dumps(document, allow_nan=False)
     assert json.loads(text)["checks"][1] == {
         "check": "eval",
