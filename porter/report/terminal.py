@@ -97,6 +97,7 @@ def show_verification(verification: Verification, *, verbose: bool) -> None:
         console.print(_verification_table(verification, verbose))
     for note, count in Counter(note for layer in verification.layers for note in layer.notes).items():
         console.print(f"[dim]note[/] {escape(printable(note, 1000))}" + (f" ({count} layers)" if count > 1 else ""))
+    _show_warnings(verification.warnings)
     failed = [layer for layer in verification.layers if layer.ok is False]
     for problem in verification.problems[:_SHOWN]:
         console.print(f"[bold red]WRONG[/]  {escape(_problem(problem))}")

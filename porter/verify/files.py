@@ -17,12 +17,12 @@ from porter.formats.transfer import TensorReader
 from porter.layers.classes import settings_of
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
-from porter.layers.settings import Settings, invert_momentum
+from porter.layers.settings import DEFAULT_EPS, DEFAULT_MOMENTUM, Settings, invert_momentum
 from porter.plan import Plan, Step
 from porter.source import Source
 from porter.verify.cases import LayerCase, Options, Side
 from porter.verify.copies import TensorProblem, check_structure, compare_tensor
-from porter.verify.results import LayerResult
+from porter.verify.results import Check, LayerResult
 
 if TYPE_CHECKING:
     pass
@@ -111,7 +111,8 @@ def verify_output(
         comparable = [step for step in plan.steps if step.target and step.target.name not in unusable]
         problems += [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
         cases = list(_cases(source, plan, checkpoint, target, theirs, ours))
-    return Verification(tuple(_run(cases, options, on_layer)), len(comparable), tuple(problems))
+    layers = (*_run(cases, options, on_layer), *_undecided(source))
+    return Verification(layers, len(comparable), tuple(problems), tuple(_warnings(source)))
 
 
 def _run(cases: list[LayerCase], options: Options, on_layer: OnLayer | None) -> Iterator[LayerResult]:
@@ -121,6 +122,29 @@ def _run(cases: list[LayerCase], options: Options, on_layer: OnLayer | None) -> 
         if on_layer:
             on_layer(done, len(cases))
         yield result
+
+
+def _undecided(source: Source) -> Iterator[LayerResult]:
+    """Layers that may be batch normalisations: between PyTorch and mint they convert although nobody knows."""
+    for layer in source.layers:
+        if layer.certainty == "undecided" and any(kind.family == "BatchNorm" for kind in layer.kinds):
+            note = f"{layer.label}: its kind is not known ({layer.kind_name}); --layer or --model settles it"
+            yield LayerResult(layer.name, layer.kind_name, None, (Check("eval", None, note=note),))
+
+
+def _warnings(source: Source) -> Iterator[str]:
+    """Settings that nothing in the source tells: the layers were run with assumed ones."""
+    norms = [layer.settings for layer in source.layers if layer.settings]
+    assumed: dict[int, list[str]] = {}
+    for name, value in (("eps", DEFAULT_EPS), ("momentum", DEFAULT_MOMENTUM)):
+        count = sum(settings.known_from.get(name, "default") == "default" for settings in norms)
+        assumed.setdefault(count, []).append(f"{name} {value:g}")
+    for count, settings in assumed.items():
+        if count:
+            yield (
+                f"{count} layers were run with PyTorch's default {' and '.join(settings)}: the file does not say; "
+                "--model, --eps or --momentum does"
+            )
 
 
 def _cases(
