@@ -111,7 +111,7 @@ def _holds(found: Values, slot: str, other: LayerCase, dtype: str) -> bool:
 def _swapped(case: LayerCase, bad: list[str], right: Values, found: Values) -> Iterator[str]:
     """Slots exchanged among themselves, or one holding a copy of another."""
     for order in permutations(bad) if len(bad) > 1 else ():
-        moved = all(a != b and _equal(found[a], right[b]) for a, b in zip(bad, order, strict=True))
+        moved = all(_equal(found[a], right[b]) for a, b in zip(bad, order, strict=True))
         if moved and len(bad) == 2:
             yield f"{_listed(case, bad)} look swapped"
         elif moved:

@@ -121,6 +121,14 @@ def test_a_fault_without_a_pattern_is_measured() -> None:
     assert words.startswith(f"bias differs in 8 of 8 channels, most in channel {worst}: ")
 
 
+@pytest.mark.parametrize("slot", ["gamma", "beta"])
+def test_nearly_a_scale_or_an_offset_is_not_called_one(slot) -> None:
+    jitter = (1 + 1e-3 * NOISE).astype(np.float32)
+    for values in (P[slot] * np.float32(1.5) * jitter, P[slot] + np.float32(5) * jitter):
+        words = diagnosis(with_target(layer_case(P), **{slot: values}))
+        assert "differs in 8 of 8 channels" in words
+
+
 def test_nan_is_told() -> None:
     mean = P["mean"].copy()
     mean[4] = np.nan
@@ -267,3 +275,19 @@ def test_settings_with_a_float32_residue_are_the_same_setting() -> None:
     assert result.ok is True
     case = with_target(layer_case(P), residue, gamma=-P["gamma"])
     assert diagnosis(case) == "weight has the opposite sign"
+
+
+def test_a_layer_that_fits_whole_comes_before_one_that_fits_in_part() -> None:
+    theirs = BN2.source.parameters
+    half = layer_case({**parameters(8), "gamma": theirs["gamma"]}, name="half")
+    same_but_gamma = layer_case({**P, "gamma": theirs["gamma"]}, name="whole")
+    case = with_target(layer_case(P), gamma=theirs["gamma"])
+    result = next(verify_layers([case, half, same_but_gamma], Options()))
+    assert result.diagnosis == "holds the parameters of whole"
+
+
+def test_another_layers_values_are_known_after_a_cast() -> None:
+    half = {slot: v.astype(np.float16) for slot, v in BN2.source.parameters.items()}
+    case = layer_case(P)
+    case = replace(case, target=replace(case.target, dtype="float16", parameters=half))
+    assert diagnosis(case) == "holds the parameters of layer2.0.bn1"
