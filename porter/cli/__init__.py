@@ -65,11 +65,12 @@ def bnport() -> None:
 
 def main() -> NoReturn:
     """Run the command line and end the process with the exit code that DESIGN gives the outcome."""
+    sys.exit(run())
+
+
+def run() -> int:
+    """Run the command of `sys.argv`; the exit code. Errors are printed, as JSON where `--json` is given."""
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(_run())
-
-
-def _run() -> int:
     as_json = "--json" in sys.argv
     try:
         result = bnport.main(standalone_mode=False)

@@ -1,0 +1,110 @@
+"""What only a process of its own shows: imports, memory, signals, terminals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from nets import two_norms
+
+from porter.formats import safetensors
+from porter.formats.dtypes import FLOAT32
+from porter.formats.model import TensorSpec
+from porter.formats.transfer import write_layout
+
+RUN = "import sys; from porter import cli; sys.argv[0] = 'bnport'; code = cli.run(); "
+
+
+def python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def sparse(path: Path, tensors: int, megabytes: int) -> None:
+    """A .safetensors of that many tensors of that size, all zero, taking no space on disk."""
+    specs = [TensorSpec(f"conv{i}.weight", FLOAT32, (megabytes << 12, 1, 4, 4, 4)) for i in range(tensors)]
+    layout = safetensors.layout(specs, metadata={"format": "pt"})
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    write_layout(descriptor, replace(layout, slots={}), lambda name: [])
+    os.ftruncate(descriptor, layout.size)
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("convert", "net.pth", "-o", "out.ckpt", "--no-verify"),
+        ("convert", "net.pth", "-o", "out.safetensors", "--no-verify"),
+        ("convert", "legacy.pth", "-o", "out.ckpt", "--no-verify"),
+        ("convert", "net.ckpt", "-o", "out.pth", "--no-verify"),
+        ("inspect", "net.pth"),
+        ("--help",),
+    ],
+)
+def test_conversion_imports_no_framework(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Both frameworks are made unimportable; the conversion must not notice."""
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    torch.save(two_norms().state_dict(), tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
+    hidden = "import sys; sys.modules['torch'] = sys.modules['mindspore'] = None; "
+    made = python(hidden + RUN, "convert", "net.pth", "-o", "net.ckpt", "--no-verify", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    done = python(hidden + RUN + "sys.exit(code)", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_frameworks_a_conversion_is_loudly_unverified(tmp_path: Path) -> None:
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    hidden = "import sys; sys.modules['torch'] = sys.modules['mindspore'] = None; "
+    done = python(hidden + RUN + "sys.exit(code)", "convert", "net.pth", "-o", "net.ckpt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "NOT VERIFIED" in done.stdout
+    strict = python(hidden + RUN + "sys.exit(code)", "convert", "net.pth", "-o", "x.ckpt", "--verify", cwd=tmp_path)
+    assert strict.returncode == 5
+    assert not (tmp_path / "x.ckpt").exists()
+
+
+def test_start_up_imports_neither_numpy_nor_rich(tmp_path: Path) -> None:
+    code = RUN + "print([m for m in ('numpy', 'rich', 'torch', 'mindspore') if m in sys.modules])"
+    done = python(code, "--help", cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
+    """20 MB against 400 MB, in tensors of 10 MB: peak memory may differ by the tensor list alone."""
+    # VmHWM is this program's own peak; ru_maxrss would hold that of the test process it was forked from.
+    code = RUN + "print(code, open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    peaks = []
+    for tensors in (2, 40):
+        sparse(tmp_path / "net.safetensors", tensors, 10)
+        done = python(
+            code, "convert", "net.safetensors", "-o", "net.ckpt", "--no-verify", "-q", "--force", cwd=tmp_path
+        )
+        result, kilobytes = done.stdout.split()[-2:]
+        assert result == "0", done.stderr
+        peaks.append(int(kilobytes) / 1024)
+    assert abs(peaks[1] - peaks[0]) < 8
+    assert max(peaks) < 80
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
+    sparse(tmp_path / "net.safetensors", 100, 100)
+    (tmp_path / "net.ckpt").write_text("old")
+    code = RUN + "sys.exit(code)"
+    command = [sys.executable, "-c", code, "convert", "net.safetensors", "-o", "net.ckpt", "--no-verify", "--force"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not list(tmp_path.glob(".net.ckpt.*")):
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert {path.name for path in tmp_path.iterdir()} == {"net.safetensors", "net.ckpt"}
+    assert (tmp_path / "net.ckpt").read_text() == "old"
