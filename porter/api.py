@@ -15,8 +15,8 @@ from porter.formats import open_checkpoint
 from porter.layers.model import Layer
 from porter.plan import Plan, dtype_called
 from porter.source import Source, SourceOptions, dialect_of, open_source
-from porter.verify.cases import Options
-from porter.verify.files import TargetOptions, Verification, verify_output
+from porter.verification.cases import Options
+from porter.verification.files import TargetOptions, Verification, verify_output
 
 StrPath = str | os.PathLike[str]
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from porter.errors import FileIOError, UsageError
 from porter.formats.dtypes import DType
+from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Dialect
+from porter.layers.model import Layer
 from porter.plan import Plan, cast, invert, make_plan, prove, strip_prefix
 from porter.source import Source
 
@@ -116,10 +118,34 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     if recorded and recorded.plan.from_ == to and recorded.plan.to == source.dialect:
         plan, rules = invert(recorded.plan, recorded.dropped), []
     else:
-        plan, rules = make_plan(specs, source.layers, source.dialect, to, source.left_out), source.layers
+        left_out = source.left_out | _untrained(source, to)
+        plan, rules = make_plan(specs, source.layers, source.dialect, to, left_out), source.layers
     plan = cast(strip_prefix(plan, prefix_of(source, options)), options.dtype)
     prove(plan, specs, rules)
     return plan
+
+
+def _untrained(source: Source, to: Dialect) -> dict[str, str]:
+    """gamma and beta of MindSpore layers with affine=False, which PyTorch's such layers have not: name -> what it is.
+
+    Only where they are 1 and 0 throughout. MindSpore applies other values although it does not train them, so that
+    the layer is PyTorch's affine=True, whatever the network calls it.
+    """
+    if source.dialect != "mindspore" or to == "mindspore":
+        return {}
+    found: dict[str, str] = {}
+    with TensorReader(source.checkpoint) as reader:
+        for layer in source.layers:
+            fills = {
+                layer.tensors[slot]: value for slot, value in (("gamma", 1), ("beta", 0)) if slot in layer.tensors
+            }
+            if _says_affine_false(layer) and all((reader.array(name) == fill).all() for name, fill in fills.items()):
+                found |= {name: f"{fill} throughout, in a layer with affine=False" for name, fill in fills.items()}
+    return found
+
+
+def _says_affine_false(layer: Layer) -> bool:
+    return layer.certainty == "certain" and layer.settings is not None and not layer.settings.affine
 
 
 def prefix_of(source: Source, options: WriteOptions) -> str:

@@ -1,6 +1,6 @@
 """What this machine can do: convert, which needs no framework, and verify on PyTorch, on MindSpore, or both.
 
-Each framework is imported and tried in a process of its own (`porter.verify.probe`), so that a crash is a finding.
+Each framework is imported and tried in a process of its own (`porter.verification.probe`), so that a crash is a finding.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from porter.verify.mindspore_backend import LOG_LEVEL
-from porter.verify.probe import Facts, Kernel
+from porter.verification.mindspore_backend import LOG_LEVEL
+from porter.verification.probe import Facts, Kernel
 
 SCHEMA = "bnport.doctor/1"
 
@@ -121,7 +121,7 @@ def _version(distribution: str) -> str | None:
 def _probe(framework: str) -> Facts | str:
     """What `framework` can run, or in words why it could not be tried."""
     # The probe must find the modules this process finds, whatever folder it was started in.
-    program = "import sys; sys.path[:] = sys.argv[2:]; from porter.verify.probe import main; main(sys.argv[1])"
+    program = "import sys; sys.path[:] = sys.argv[2:]; from porter.verification.probe import main; main(sys.argv[1])"
     command = [sys.executable, "-c", program, framework, *sys.path]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)

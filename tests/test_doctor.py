@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from porter import doctor
 from porter.cli.doctor import doctor as command
-from porter.verify.probe import Facts
+from porter.verification.probe import Facts
 
 FRAMEWORKS = ("torch", "mindspore")
 

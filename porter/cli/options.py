@@ -16,7 +16,7 @@ from porter.formats.shards import parse_size
 from porter.layers.kinds import DIALECTS
 from porter.plan import dtype_called
 from porter.source import SourceOptions
-from porter.verify.cases import Options
+from porter.verification.cases import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -9,7 +9,7 @@
 
 Sources: torch/nn/modules/batchnorm.py; mindspore/nn/layer/normalization.py; each row was run in both frameworks.
 A MindSpore whose BatchNorm3d takes `track_running_stats` (the announced signature) means momentum as PyTorch
-does; the MindSpore backend asks the installed one (`porter.verify.mindspore_backend`).
+does; the MindSpore backend asks the installed one (`porter.verification.mindspore_backend`).
 """
 
 from __future__ import annotations

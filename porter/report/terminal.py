@@ -19,9 +19,9 @@ from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
 from porter.plan import Fate, Plan, Step
 from porter.report.fold import NUMBER, fold
-from porter.verify.copies import TensorProblem
-from porter.verify.files import Verification
-from porter.verify.results import PARAMETERS, Check, LayerResult
+from porter.verification.copies import TensorProblem
+from porter.verification.files import Verification
+from porter.verification.results import PARAMETERS, Check, LayerResult
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

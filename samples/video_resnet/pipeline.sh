@@ -3,9 +3,10 @@
 #
 #     bash pipeline.sh [OUTPUT_FOLDER]        (default: ./converted)
 #
-# A template: put your checkpoints in the loop and your own network in the two options. Ends with 0 only when
+# A template: put your checkpoints in the loop and your own networks in `networks`. Ends with 0 only when
 # every checkpoint was converted and verified and answers as its source does.
 set -euo pipefail
+shopt -s nullglob
 
 BNPORT=${BNPORT:-bnport}
 PYTHON=${PYTHON:-python}
@@ -30,18 +31,19 @@ run_step() {
     return "$code"
 }
 
+# The networks on both sides: the kinds, eps and momentum of all layers are then known for certain, and a momentum that
+# the twin forgot to invert is found. Without them bnport infers the kinds, and verifies with the frameworks' defaults.
+networks=(--model torch_net.py:build --net mindspore_net.py:build)
 failed=()
 for source in *.pth *.safetensors *.ckpt; do
     case $source in
         *.ckpt) target=$output/$source.pth ;;
         *)      target=$output/$source.ckpt ;;
     esac
-    # --model names the PyTorch network: kinds, eps and momentum of all layers are then known for certain, whichever
-    # way the conversion goes. --verify makes a missing backend an error, where the default is a loud warning.
-    if run_step "$target.convert.json" \
-            "$BNPORT" convert "$source" -o "$target" --model torch_net.py:build --verify --force &&
+    # --verify makes a missing backend an error, where the default is a loud warning.
+    if run_step "$target.convert.json" "$BNPORT" convert "$source" -o "$target" "${networks[@]}" --verify --force &&
         # convert has proved its own output; this proves the file as it lies there, any time later.
-        run_step "$target.verify.json" "$BNPORT" verify "$source" "$target" --model torch_net.py:build &&
+        run_step "$target.verify.json" "$BNPORT" verify "$source" "$target" "${networks[@]}" &&
         "$PYTHON" classify.py "$source" "$target"; then
         echo "done: $source -> $target"
     else

@@ -199,6 +199,10 @@ READABLE: dict[str, tuple[bytes, tuple[int, ...]]] = {
         field(1, field(1, b"a") + field(2, field(3, bytes(8192)) + field(2, b"Int8") + dims_of(8192))),
         (8192,),
     ),
+    "the tensor before a tag of 100,000 characters": (
+        field(1, field(2, tensor_message(dims_of(2), b"Float32", FLOATS)) + field(1, b"n" * 100_000)),
+        (2,),
+    ),
     "a name of 100,000 characters": (record(b"n" * 100_000, tensor_message(dims_of(2), b"Float32", FLOATS)), (2,)),
 }
 
@@ -210,6 +214,7 @@ def test_other_forms_of_the_same(case: str, tmp_path: Path) -> None:
     path.write_bytes(data + record(b"last", tensor_message(dims_of(2), b"Float32", FLOATS)))
     checkpoint = mindspore_ckpt.read(path)
     assert [spec.shape for spec in checkpoint.specs] == [shape, (2,)]
+    assert set(checkpoint.tensors) <= {"a", "n" * 100_000, "last"}
     assert contents(checkpoint)["last"][2] == FLOATS
 
 

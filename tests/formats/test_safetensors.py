@@ -150,6 +150,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, ours: list[TensorS
     path = write(tmp_path_factory.mktemp("round") / "a", layout(ours, metadata={"format": "pt"}), data)
     same_in_order(contents(open_checkpoint(path)), {s.name: (s.dtype.name, s.shape, data[s.name]) for s in ours})
     assert set(safetensors.safe_open(path, "numpy").keys()) == data.keys()
+    assert path.read_bytes()[0] % 8 == 0  # the header's length, so that the data begins at a multiple of 8
 
 
 HOSTILE: dict[str, tuple[Any, bytes, type[InputError], str]] = {
@@ -190,6 +191,7 @@ HOSTILE: dict[str, tuple[Any, bytes, type[InputError], str]] = {
     "offset overflows": ({"a": entry(begin=2**70, end=2**70 + 4)}, bytes(4), Malformed, "hole"),
     "too many axes": ({"a": entry(shape=[1] * 1000)}, bytes(4), LimitExceeded, "too many axes"),
     "size is not product(shape) * itemsize": ({"a": entry(shape=[2])}, bytes(4), Malformed, "do not fit"),
+    "size is larger than product(shape) * itemsize": ({"a": entry(end=8)}, bytes(8), Malformed, "do not fit"),
     "axis is true": ({"a": entry(shape=[True])}, bytes(4), Malformed, "lists of integers"),
     "axis is 1.0": ({"a": entry(shape=[1.0])}, bytes(4), Malformed, "lists of integers"),
     "axis is NaN": ({"a": entry(shape=[float("nan")])}, bytes(4), Malformed, "lists of integers"),

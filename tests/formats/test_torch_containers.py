@@ -64,8 +64,10 @@ def test_customary_name_among_training_state(tmp_path: Path, name: str) -> None:
 def test_optimizer_under_any_name_is_never_a_state_dict(tmp_path: Path) -> None:
     checkpoint = opened(tmp_path, {"foo": OPTIMIZER.state_dict(), "bar": {"state_dict": OTHER}})
     assert (checkpoint.container, checkpoint.other_containers) == ("bar.state_dict", ())
-    with pytest.raises(Unsupported, match="no state dict"):
-        opened(tmp_path, {"foo": OPTIMIZER.state_dict()})
+    by_name = {"state": {"0.weight": {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]}
+    for optimizer in (OPTIMIZER.state_dict(), by_name):
+        with pytest.raises(Unsupported, match="no state dict"):
+            opened(tmp_path, {"foo": optimizer})
 
 
 @pytest.mark.parametrize("name", ["state_dict_ema", "model_ema", "ema", "ema_state_dict", "params_ema", "swa_model"])

@@ -100,6 +100,7 @@ GEOMETRIES: dict[str, tuple[tuple[int, int, tuple[int, ...], tuple[int, ...]], t
     "huge storage": ((1 << 60, 0, (4,), (1,)), Malformed, "not as long as the pickle says"),
     "as many strides": ((4, 0, (2, 2), (1,)), Malformed, "as many strides as sizes"),
     "65 axes": ((4, 0, (1,) * 65, (1,) * 65), LimitExceeded, "too many dimensions"),
+    "expanded beyond the file": ((4, 0, (1 << 11,), (0,)), LimitExceeded, "found 8192 bytes"),
     "expanded to a terabyte": ((4, 0, (1 << 38,), (0,)), LimitExceeded, "out of proportion"),
 }
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from porter.verify.reference import Reference, along, moments
+from porter.verification.reference import Reference, along, moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from porter.verify.cases import Array
+    from porter.verification.cases import Array
 
 # Unit roundoff u, and half the spacing of subnormal numbers, of what parameters can be stored in.
 _PRECISION: Mapping[str, tuple[float, float]] = {
@@ -51,7 +51,7 @@ class Within:
 
 
 class Bounded:
-    """The reference with its bounds (`porter.verify.trajectory.Layer`).
+    """The reference with its bounds (`porter.verification.trajectory.Layer`).
 
     Args:
         reference: the layer, whose state moves along.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from porter.errors import BackendError
 from porter.layers.kinds import Kind
-from porter.verify.cases import Side
+from porter.verification.cases import Side
 
 if TYPE_CHECKING:
-    from porter.verify.cases import Array
+    from porter.verification.cases import Array
 
 # MindSpore's device targets in PyTorch's spelling; PyTorch has no Ascend of its own, its side then runs on the CPU.
 _DEVICES = {"CPU": "cpu", "GPU": "cuda"}
@@ -61,7 +61,7 @@ class TorchBackend:
 
 
 class TorchLayer:
-    """One torch.nn batch normalisation (`porter.verify.trajectory.Layer`); a frozen one is kept in eval()."""
+    """One torch.nn batch normalisation (`porter.verification.trajectory.Layer`); a frozen one is kept in eval()."""
 
     def __init__(self, kind: Kind, side: Side, values: dict[str, Array], device: str) -> None:
         import torch

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from porter.verify.mindspore_backend import calm_the_log
+from porter.verification.mindspore_backend import calm_the_log
 
 # Enough elements for a variance: N, C, D, H, W.
 _SHAPE = (2, 2, 2, 2, 2)

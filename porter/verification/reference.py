@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from porter.layers.kinds import Kind
-from porter.verify.cases import Side
+from porter.verification.cases import Side
 
 if TYPE_CHECKING:
-    from porter.verify.cases import Array
+    from porter.verification.cases import Array
 
 SLOTS = ("gamma", "beta", "mean", "variance")
 
 
 @dataclass
 class Reference:
-    """A batch normalisation that runs in float64 (`porter.verify.trajectory.Layer`).
+    """A batch normalisation that runs in float64 (`porter.verification.trajectory.Layer`).
 
     Attributes:
         gamma, beta, mean, variance: shape (C,); mean and variance move in training.

@@ -10,9 +10,9 @@ import torch
 from layer_cases import layer_case, parameters
 
 from porter.layers.settings import Settings
-from porter.verify.cases import Options
-from porter.verify.reference import Reference
-from porter.verify.trajectory import make_inputs, trajectory
+from porter.verification.cases import Options
+from porter.verification.reference import Reference
+from porter.verification.trajectory import make_inputs, trajectory
 
 
 class Float64Layer:

@@ -15,16 +15,16 @@ from math import isclose
 from typing import TYPE_CHECKING, Protocol
 
 from porter.layers.settings import Settings, Statistics, invert_momentum
-from porter.verify.bounds import stored
-from porter.verify.cases import LayerCase, Side
-from porter.verify.reference import filled
-from porter.verify.trajectory import channels_of
+from porter.verification.bounds import stored
+from porter.verification.cases import LayerCase, Side
+from porter.verification.reference import filled
+from porter.verification.trajectory import channels_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from porter.verify.cases import Array
+    from porter.verification.cases import Array
 
     Values = dict[str, Array]
 

@@ -15,11 +15,17 @@ from layer_cases import layer_case, parameters
 from porter.errors import BackendError
 from porter.layers.kinds import KINDS
 from porter.layers.settings import Settings
-from porter.verify import mindspore_backend, torch_backend
-from porter.verify.cases import Side
-from porter.verify.mindspore_backend import LOG_LEVEL, MindSporeBackend, calm_the_log, mindspore_arguments, refusal
-from porter.verify.torch_backend import TorchBackend, torch_arguments
-from porter.verify.trajectory import Inexpressible
+from porter.verification import mindspore_backend, torch_backend
+from porter.verification.cases import Side
+from porter.verification.mindspore_backend import (
+    LOG_LEVEL,
+    MindSporeBackend,
+    calm_the_log,
+    mindspore_arguments,
+    refusal,
+)
+from porter.verification.torch_backend import TorchBackend, torch_arguments
+from porter.verification.trajectory import Inexpressible
 
 BN3D = KINDS["BatchNorm3d"]
 INITIAL = {

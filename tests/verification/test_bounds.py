@@ -10,11 +10,11 @@ import torch
 from layer_cases import layer_case, parameters, with_target
 
 from porter.layers.settings import Settings
-from porter.verify.bounds import UNIT_ROUNDOFF, parameter_errors, storage_error, stored
-from porter.verify.cases import LayerCase, Options
-from porter.verify.compare import expected
-from porter.verify.reference import Reference
-from porter.verify.trajectory import make_inputs, trajectory
+from porter.verification.bounds import UNIT_ROUNDOFF, parameter_errors, storage_error, stored
+from porter.verification.cases import LayerCase, Options
+from porter.verification.compare import expected
+from porter.verification.reference import Reference
+from porter.verification.trajectory import make_inputs, trajectory
 
 F = np.float32
 

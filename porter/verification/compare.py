@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from porter.errors import BackendError
-from porter.verify.bounds import Bounded, Within, parameter_errors, storage_error
-from porter.verify.cases import LayerCase, MindSporeMode, Options, Side
-from porter.verify.diagnose import comparable_slots, diagnose
-from porter.verify.mindspore_backend import MindSporeBackend
-from porter.verify.reference import SLOTS, Reference, filled
-from porter.verify.results import PARAMETERS, Check, LayerResult, verdict
-from porter.verify.torch_backend import TorchBackend
-from porter.verify.trajectory import Inexpressible, Inputs, Trajectory, channels_of, make_inputs, trajectory
+from porter.verification.bounds import Bounded, Within, parameter_errors, storage_error
+from porter.verification.cases import LayerCase, MindSporeMode, Options, Side
+from porter.verification.diagnose import comparable_slots, diagnose
+from porter.verification.mindspore_backend import MindSporeBackend
+from porter.verification.reference import SLOTS, Reference, filled
+from porter.verification.results import PARAMETERS, Check, LayerResult, verdict
+from porter.verification.torch_backend import TorchBackend
+from porter.verification.trajectory import Inexpressible, Inputs, Trajectory, channels_of, make_inputs, trajectory
 
 if TYPE_CHECKING:
-    from porter.verify.cases import Array
+    from porter.verification.cases import Array
 
 Backend = TorchBackend | MindSporeBackend
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from porter.errors import BackendError
 from porter.layers.kinds import Kind
 from porter.layers.settings import USE_BATCH_STATISTICS, Settings, invert_momentum
-from porter.verify.cases import MindSporeMode, Side
-from porter.verify.torch_backend import first_line, installed, torch_arguments
-from porter.verify.trajectory import Inexpressible
+from porter.verification.cases import MindSporeMode, Side
+from porter.verification.torch_backend import first_line, installed, torch_arguments
+from porter.verification.trajectory import Inexpressible
 
 if TYPE_CHECKING:
-    from porter.verify.cases import Array
+    from porter.verification.cases import Array
 
 LOG_LEVEL = "GLOG_v"
 
@@ -91,7 +91,7 @@ class MindSporeBackend:
 
 
 class MindSporeLayer:
-    """One MindSpore batch normalisation (`porter.verify.trajectory.Layer`).
+    """One MindSpore batch normalisation (`porter.verification.trajectory.Layer`).
 
     A cell of the announced signature has no frozen statistics: like PyTorch's it is kept in evaluation.
     """

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from porter.layers.kinds import KINDS, Dialect
 from porter.layers.settings import Settings
-from porter.verify.bounds import stored
-from porter.verify.cases import LayerCase, Side
+from porter.verification.bounds import stored
+from porter.verification.cases import LayerCase, Side
 
 Values = dict[str, NDArray[Any]]
 

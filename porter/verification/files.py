@@ -20,9 +20,9 @@ from porter.layers.model import Layer
 from porter.layers.settings import DEFAULT_EPS, DEFAULT_MOMENTUM, Settings, invert_momentum
 from porter.plan import Plan, Step
 from porter.source import Source
-from porter.verify.cases import LayerCase, Options, Side
-from porter.verify.copies import TensorProblem, check_structure, compare_tensor
-from porter.verify.results import Check, LayerResult
+from porter.verification.cases import LayerCase, Options, Side
+from porter.verification.copies import TensorProblem, check_structure, compare_tensor
+from porter.verification.results import Check, LayerResult
 
 if TYPE_CHECKING:
     pass
@@ -116,7 +116,7 @@ def verify_output(
 
 
 def _run(cases: list[LayerCase], options: Options, on_layer: OnLayer | None) -> Iterator[LayerResult]:
-    from porter.verify.compare import verify_layers
+    from porter.verification.compare import verify_layers
 
     for done, result in enumerate(verify_layers(cases, options), 1):
         if on_layer:

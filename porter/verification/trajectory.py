@@ -8,10 +8,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from porter.errors import BackendError
-from porter.verify.cases import LayerCase, Options, Side
+from porter.verification.cases import LayerCase, Options, Side
 
 if TYPE_CHECKING:
-    from porter.verify.cases import Array
+    from porter.verification.cases import Array
 
 T = TypeVar("T", covariant=True)
 Trajectory = Mapping[str, tuple[T, ...]]

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from layer_cases import Values, as_stored, layer_case, parameters, with_target
 
 from porter.layers.settings import Settings
-from porter.verify import mindspore_backend, torch_backend
-from porter.verify.cases import LayerCase, Options
-from porter.verify.compare import verify_layers
-from porter.verify.results import Check, LayerResult, verdict
-from porter.verify.trajectory import make_inputs, trajectory
+from porter.verification import mindspore_backend, torch_backend
+from porter.verification.cases import LayerCase, Options
+from porter.verification.compare import verify_layers
+from porter.verification.results import Check, LayerResult, verdict
+from porter.verification.trajectory import make_inputs, trajectory
 
 CHECKS = ["parameters", "eval", "train", "statistics", "eval after training"]
 KINDS = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
