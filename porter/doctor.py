@@ -1,6 +1,6 @@
 """What this machine can do: convert, which needs no framework, and verify on PyTorch, on MindSpore, or both.
 
-Each framework is imported and tried in a process of its own (`porter.verification.probe`), so that a crash is a finding.
+Each framework is imported and tried in a process of its own (`porter.verification.probe`): a crash is a finding.
 """
 
 from __future__ import annotations

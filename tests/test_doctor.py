@@ -213,6 +213,6 @@ def test_the_table_shows_every_finding_and_the_conclusion(monkeypatch, report):
 def test_exit_code_5_when_conversion_cannot_work(monkeypatch, report):
     missing = doctor.Finding("numpy", "conversion", "missing", "not installed", "pip install 'numpy<2'")
     monkeypatch.setattr(doctor, "examine", lambda: replace(report, findings=(missing,)))
-    result = CliRunner().invoke(command, [])
-    assert result.exit_code == 5
+    result = CliRunner().invoke(command, [], standalone_mode=False)
+    assert result.return_value == 5
     assert "Conversion does NOT work" in result.stdout

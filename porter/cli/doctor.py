@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+
+from porter.cli.options import print_json
+from porter.errors import BackendError
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
-def doctor(as_json: bool) -> None:
+def doctor(as_json: bool) -> int:
     """Show what this machine can do: versions, devices, which layers run, and known traps.
 
     Exits with 0 when conversion works; verification needs a framework as well, and the report says which one runs.
@@ -18,12 +19,11 @@ def doctor(as_json: bool) -> None:
 
     report = examine()
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
+        print_json(report.to_json())
     else:
         from rich.console import Console
 
         from porter.report.doctor_text import render
 
         Console(highlight=False).print(render(report))
-    if not report.ok:
-        raise SystemExit(5)
+    return 0 if report.ok else BackendError.exit_code
