@@ -7,8 +7,8 @@ so that an interrupted, failed or refuted conversion leaves what was there befor
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,8 +171,10 @@ def _stamps(source: Source) -> list[tuple[int, int, int]]:
 @contextmanager
 def _staging(path: Path) -> Iterator[Path]:
     """A hidden folder on the destination's file system, gone at the end whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".bnport", dir=path.parent))
+    folder = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.bnport")
     try:
+        # Inside the try: a signal may arrive as soon as the folder is there.
+        folder.mkdir(mode=0o700)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

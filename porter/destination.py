@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from porter.errors import FileIOError, UsageError
+from porter.errors import FileIOError, Malformed, UsageError
 from porter.formats.dtypes import DType
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Dialect
@@ -113,15 +113,20 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
         Undecided: layers whose kind is not known.
         UsageError: two tensors would get one name.
     """
-    specs = source.checkpoint.specs
-    recorded = source.record
+    specs, recorded = source.checkpoint.specs, source.record
     if recorded and recorded.plan.from_ == to and recorded.plan.to == source.dialect:
-        plan, rules = invert(recorded.plan, recorded.dropped), []
+        plan = invert(recorded.plan, recorded.dropped)
+        try:
+            prove(plan, specs, source.layers)
+        except AssertionError as fault:
+            hint = "Remove the .bnport.json beside it to convert without a record."
+            message = "the record of the conversion that wrote this file contradicts the layer rules"
+            raise Malformed(message, file=source.checkpoint.path, found=str(fault), hint=hint) from fault
     else:
         left_out = source.left_out | _untrained(source, to)
-        plan, rules = make_plan(specs, source.layers, source.dialect, to, left_out), source.layers
+        plan = make_plan(specs, source.layers, source.dialect, to, left_out)
     plan = cast(strip_prefix(plan, prefix_of(source, options)), options.dtype)
-    prove(plan, specs, rules)
+    prove(plan, specs, source.layers)
     return plan
 
 

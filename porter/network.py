@@ -14,6 +14,7 @@ from typing import Any
 
 from porter.errors import BackendError, UsageError
 from porter.formats.model import ModuleFacts
+from porter.verification.mindspore_backend import calm_the_log
 
 # The settings that recognition and verification read off a module, in the frameworks' attribute names.
 _ATTRIBUTES = ("num_features", "eps", "momentum", "affine", "track_running_stats", "use_batch_statistics")
@@ -45,7 +46,7 @@ def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:
 
 def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
     """The cells of a MindSpore network; as `torch_modules`, with an `nn.Cell`."""
-    os.environ.setdefault("GLOG_v", "3")
+    calm_the_log()
     mindspore = _framework("mindspore", "--net")
     network = _call(_factory(reference, "--net"), reference, "--net")
     if not isinstance(network, mindspore.nn.Cell):

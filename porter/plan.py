@@ -273,7 +273,9 @@ def prove(plan: Plan, specs: Sequence[TensorSpec], layers: Sequence[Layer]) -> N
     _prove_unique(plan)
     sources = [step.source for step in plan.steps if step.source]
     _must(len(sources) == len(specs) and set(sources) == set(specs), "a source tensor is unaccounted for")
-    place = {name: (layer, layer.kind.parameter(slot)) for layer in layers for slot, name in layer.tensors.items()}
+    # Undecided layers have no rule to hold the plan against: between PyTorch and mint they keep their names.
+    decided = [layer for layer in layers if layer.certainty != "undecided"]
+    place = {name: (layer, layer.kind.parameter(slot)) for layer in decided for slot, name in layer.tensors.items()}
     for step in plan.steps:
         if not step.source or not step.target:
             continue

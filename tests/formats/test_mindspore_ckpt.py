@@ -298,8 +298,9 @@ def test_hostile(case: str, tmp_path: Path) -> None:
     data, error, message = HOSTILE[case]
     path = tmp_path / "a.ckpt"
     path.write_bytes(data)
-    with pytest.raises(error, match=message) as caught:
+    with pytest.raises(error) as caught:
         open_checkpoint(path)
+    assert message in caught.value.message  # str(error) has the path, and that has the case's name
     assert caught.value.file == str(path)
 
 

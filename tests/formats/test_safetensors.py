@@ -223,8 +223,9 @@ HOSTILE: dict[str, tuple[Any, bytes, type[InputError], str]] = {
 def test_hostile(case: str, tmp_path: Path) -> None:
     header, data, error, message = HOSTILE[case]
     path = file_of(header, data, tmp_path / "a.safetensors")
-    with pytest.raises(error, match=message) as caught:
+    with pytest.raises(error) as caught:
         open_checkpoint(path)
+    assert message in caught.value.message  # str(error) has the path, and that has the case's name
     assert caught.value.file == str(path)
 
 

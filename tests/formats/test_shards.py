@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from checkpoint_files import contents, patterned, same_in_order, write
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -95,6 +95,7 @@ def test_what_we_split_reads_back_as_one(tmp_path: Path) -> None:
     same_in_order(contents(open_checkpoint(path)), {s.name: ("float32", s.shape, data[s.name]) for s in specs})
 
 
+@example([5, 5], 40)
 @given(st.lists(st.integers(0, 50)), st.integers(1, 100))
 def test_split_keeps_order_and_the_limit(sizes: list[int], limit: int) -> None:
     specs = [TensorSpec(str(i), FLOAT32, (size,)) for i, size in enumerate(sizes)]
