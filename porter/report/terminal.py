@@ -99,11 +99,14 @@ def show_verification(verification: Verification, *, verbose: bool) -> None:
         console.print(f"[dim]note[/] {escape(printable(note, 1000))}" + (f" ({count} layers)" if count > 1 else ""))
     _show_warnings(verification.warnings)
     failed = [layer for layer in verification.layers if layer.ok is False]
-    for problem in verification.problems[:_SHOWN]:
+    told = {layer.name for layer in failed}
+    # The values of a failed layer's tensors are told, better, by its diagnosis.
+    alone = [p for p in verification.problems if p.problem != "values" or p.layer not in told]
+    for problem in alone[:_SHOWN]:
         console.print(f"[bold red]WRONG[/]  {escape(_problem(problem))}")
     for layer in failed[:_SHOWN]:
         _show_failure(console, layer)
-    unseen = max(len(verification.problems) - _SHOWN, 0) + max(len(failed) - _SHOWN, 0)
+    unseen = max(len(alone) - _SHOWN, 0) + max(len(failed) - _SHOWN, 0)
     if unseen:
         console.print(f"... and {unseen} more; --json lists all")
     console.print(_summary(verification, failed))
@@ -203,7 +206,7 @@ def _show_failure(console: Console, layer: LayerResult) -> None:
         console.print(f"       {escape(printable(layer.diagnosis, 2000))}")
     for check in layer.checks:
         if check.ok is False:
-            size = "" if check.error is None else f"error {check.error:.2g}, at most {check.bound:.2g} is rounding"
+            size = "" if check.error is None else f"error {check.error:.2g}, allowed {check.bound:.2g}"
             note = f" ({printable(check.note, 1000)})" if check.note else ""
             console.print(f"       [dim]{escape(f'{check.check}: {size}{note}')}[/]")
 
@@ -216,9 +219,7 @@ def _problem(problem: TensorProblem) -> str:
 def _summary(verification: Verification, failed: list[LayerResult]) -> str:
     layers, compared = len(verification.layers), verification.compared
     if verification.verified:
-        return (
-            f"[bold green]VERIFIED[/] {compared} tensors equal the source's; {layers} layers run, all within bounds."
-        )
+        return f"[bold green]VERIFIED[/] {compared} tensors equal the source's; {_ran(layers)}."
     if verification.ok:
         skipped = verification.not_run
         note = next((check.note for check in skipped[0].checks if check.ok is None and check.note), "")
@@ -229,15 +230,25 @@ def _summary(verification: Verification, failed: list[LayerResult]) -> str:
     return f"[bold red]VERIFICATION FAILED[/] {_next_step(verification, failed)}"
 
 
+def _ran(layers: int) -> str:
+    return f"{_plural(layers, 'layer')} run, all within bounds" if layers else "no batch normalisation to run"
+
+
 def _next_step(verification: Verification, failed: list[LayerResult]) -> str:
     by_settings = [layer for layer in failed if all(c.ok is not False for c in layer.checks if c.check == PARAMETERS)]
     if verification.problems or not by_settings:
-        counts = f"{len(verification.problems)} tensors and {len(failed)} layers are wrong in the output."
-        return f"{counts} Write it anew: bnport convert SOURCE -o OUTPUT --force"
+        counts = " and ".join(
+            [_plural(len(verification.problems), "tensor"), *([_plural(len(failed), "layer")] if failed else [])]
+        )
+        return f"{counts} wrong in the output. Write it anew: bnport convert SOURCE -o OUTPUT --force"
     return (
-        f"{len(by_settings)} layers behave differently although their parameters are right: "
-        "the settings differ (eps, momentum, statistics). Mend them in the target network and verify again."
+        f"{_plural(len(by_settings), 'layer')} behave differently although the parameters are right: the settings "
+        "differ. Mend them in the target network, as said above, and verify again."
     )
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _show_warnings(notes: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from porter.conversion import bytes_of
 from porter.formats.model import Checkpoint, TensorSpec
@@ -20,15 +20,23 @@ class TensorProblem:
         source: in the source, None where it was to be created or is nowhere expected.
         problem: `missing`, `unexpected`, `type` or `values`.
         text: what is wrong, in words.
+        layer: name of the layer it belongs to, None outside of any.
     """
 
     name: str
     source: str | None
     problem: str
     text: str
+    layer: str | None = None
 
     def to_json(self) -> dict[str, object]:
-        return {"name": self.name, "source": self.source, "problem": self.problem, "text": self.text}
+        return {
+            "name": self.name,
+            "source": self.source,
+            "problem": self.problem,
+            "text": self.text,
+            "layer": self.layer,
+        }
 
 
 def check_structure(plan: Plan, output: Checkpoint) -> Iterator[TensorProblem]:
@@ -38,10 +46,10 @@ def check_structure(plan: Plan, output: Checkpoint) -> Iterator[TensorProblem]:
         source = step.source.name if step.source else None
         found = output.tensors.get(name)
         if found is None:
-            yield TensorProblem(name, source, "missing", f"is missing; {step.reason}")
+            yield TensorProblem(name, source, "missing", f"is missing; {step.reason}", step.layer)
         elif found.spec != step.target and step.target:
             text = f"is {_type_of(found.spec)}, expected {_type_of(step.target)}"
-            yield TensorProblem(name, source, "type", text)
+            yield TensorProblem(name, source, "type", text, step.layer)
     for name in output.tensors:
         if name not in expected:
             yield TensorProblem(name, None, "unexpected", "stands in the output, but no source tensor leads to it")
@@ -66,7 +74,8 @@ def compare_tensor(step: Step, theirs: TensorReader, ours: TensorReader) -> Tens
     if first is None:
         return None
     source = step.source.name if step.source else None
-    return TensorProblem(step.target.name, source, "values", _difference(step.target, differing, *first))
+    text = _difference(step.target, differing, *first)
+    return TensorProblem(step.target.name, source, "values", text, step.layer)
 
 
 def _differing_elements(wanted: bytes, found: bytes, size: int) -> list[int]:
