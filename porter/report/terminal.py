@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +104,10 @@ def show_verification(verification: Verification, *, verbose: bool) -> None:
     alone = [p for p in verification.problems if p.problem != "values" or p.layer not in told]
     for problem in alone[:_SHOWN]:
         console.print(f"[bold red]WRONG[/]  {escape(_problem(problem))}")
-    for layer in failed[:_SHOWN]:
-        _show_failure(console, layer)
-    unseen = max(len(alone) - _SHOWN, 0) + max(len(failed) - _SHOWN, 0)
+    kinds_of_failure = _folded_results(failed, verbose)
+    for name, layers in kinds_of_failure[:_SHOWN]:
+        _show_failure(console, name, layers)
+    unseen = max(len(alone) - _SHOWN, 0) + sum(len(layers) for _, layers in kinds_of_failure[_SHOWN:])
     if unseen:
         console.print(f"... and {unseen} more; --json lists all")
     console.print(_summary(verification, failed))
@@ -200,15 +201,20 @@ def _ratio(check: Check) -> float:
     return check.error / check.bound
 
 
-def _show_failure(console: Console, layer: LayerResult) -> None:
-    console.print(f"[bold red]FAILED[/] [bold]{escape(printable(layer.name or '(root)'))}[/] ({layer.kind})")
-    if layer.diagnosis:
-        console.print(f"       {escape(printable(layer.diagnosis, 2000))}")
-    for check in layer.checks:
-        if check.ok is False:
-            size = "" if check.error is None else f"error {check.error:.2g}, allowed {check.bound:.2g}"
-            note = f" ({printable(check.note, 1000)})" if check.note else ""
-            console.print(f"       [dim]{escape(f'{check.check}: {size}{note}')}[/]")
+def _show_failure(console: Console, name: str, layers: list[LayerResult]) -> None:
+    """Layers that fail for one reason: the reason, and the worst figures among them."""
+    first = layers[0]
+    console.print(f"[bold red]FAILED[/] [bold]{_counted(name, len(layers))}[/] ({first.kind})")
+    if len(layers) > 1:
+        console.print("       " + escape(printable(", ".join(layer.name for layer in layers), 400)))
+    if first.diagnosis:
+        console.print(f"       {escape(printable(first.diagnosis, 2000))}")
+    failing = [check for layer in layers for check in layer.checks if check.ok is False]
+    for title in dict.fromkeys(check.check for check in failing):
+        worst = max((check for check in failing if check.check == title), key=_ratio)
+        size = "" if worst.error is None else f"error {worst.error:.2g}, allowed {worst.bound:.2g}"
+        note = f" ({printable(worst.note, 1000)})" if worst.note else ""
+        console.print(f"       [dim]{escape(f'{title}: {size}{note}')}[/]")
 
 
 def _problem(problem: TensorProblem) -> str:
@@ -265,15 +271,11 @@ def _folded_layers(layers: list[Layer], verbose: bool) -> list[tuple[str, list[L
     )
 
 
-def _folded_results(layers: tuple[LayerResult, ...], verbose: bool) -> list[tuple[str, list[LayerResult]]]:
-    """Layers that failed stand alone: the reader looks for their names."""
+def _folded_results(layers: Sequence[LayerResult], verbose: bool) -> list[tuple[str, list[LayerResult]]]:
+    """Layers that failed fold only where one diagnosis says what is wrong with all of them."""
     if verbose:
         return [(layer.name or "(root)", [layer]) for layer in layers]
-    return fold(
-        layers,
-        lambda layer: layer.name or "(root)",
-        lambda layer: (layer.kind, layer.ok, layer.name if layer.ok is False else None),
-    )
+    return fold(layers, lambda layer: layer.name or "(root)", lambda layer: (layer.kind, layer.ok, layer.diagnosis))
 
 
 def _counted(name: str, count: int) -> str:

@@ -30,13 +30,7 @@ class TensorProblem:
     layer: str | None = None
 
     def to_json(self) -> dict[str, object]:
-        return {
-            "name": self.name,
-            "source": self.source,
-            "problem": self.problem,
-            "text": self.text,
-            "layer": self.layer,
-        }
+        return asdict(self)
 
 
 def check_structure(plan: Plan, output: Checkpoint) -> Iterator[TensorProblem]:
