@@ -9,6 +9,7 @@ from pathlib import Path
 from porter import network, record
 from porter.errors import Undecided, UsageError
 from porter.formats import open_checkpoint
+from porter.formats.dtypes import DType
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
 from porter.layers.kinds import KINDS, Dialect, Kind
 from porter.layers.model import Layer
@@ -88,7 +89,7 @@ def open_source(path: Path, options: SourceOptions) -> Source:
     wrapper, notes = _wrapper(checkpoint, model)
     found = _record_of(path, options, checkpoint.specs)
     hints = _hints(options, dialect, model, wrapper, found)
-    layers = recognise(checkpoint, dialect, model, hints)
+    layers = recognise(checkpoint, dialect, _in_network_order(model), hints)
     return Source(checkpoint, dialect, layers, left_out, wrapper, found, (*checkpoint.notes, *notes))
 
 
@@ -122,6 +123,20 @@ def dialect_of(checkpoint: Checkpoint) -> Dialect:
         found="names that both frameworks use",
         hint="Say it with --from torch, --from mindspore or --from mint.",
     )
+
+
+def _in_network_order(specs: list[TensorSpec]) -> list[TensorSpec]:
+    """The tensors in the order in which the network declares its layers, as far as the file knows it.
+
+    The safetensors library sorts by dtype and name. Such an order says nothing of the network, but the numbers in the
+    names do: sorted by them, `neck.1` follows `neck.0`, and `layer10` follows `layer9`.
+    """
+    by_dtype: dict[DType, list[str]] = {}
+    for spec in specs:
+        by_dtype.setdefault(spec.dtype, []).append(spec.name)
+    if any(names != sorted(names) for names in by_dtype.values()):
+        return specs
+    return sorted(specs, key=lambda spec: [(p.isdigit(), int(p) if p.isdigit() else p) for p in spec.name.split(".")])
 
 
 def _first_name(checkpoint: Checkpoint, leaves: tuple[str, ...]) -> str | None:
