@@ -3,7 +3,7 @@
     python train.py --framework torch        # video_resnet.pth and video_resnet.safetensors
     python train.py --framework mindspore    # video_resnet.ckpt
 
-Seeded, on the CPU, well under a minute each. The two trainings are independent of one another.
+Seeded, on the CPU, about a minute each. The two trainings are independent of one another.
 """
 
 from __future__ import annotations
