@@ -14,7 +14,7 @@ from rich.table import Table
 from porter.api import Conversion, Inspection
 from porter.errors import printable
 from porter.formats.dtypes import FLOAT32
-from porter.formats.model import TensorSpec
+from porter.formats.model import Checkpoint, TensorSpec
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
 from porter.plan import Fate, Plan, Step
@@ -45,7 +45,7 @@ def stderr() -> Console:
 def show_inspection(inspection: Inspection, *, verbose: bool) -> None:
     source, console = inspection.source, stdout()
     checkpoint = source.checkpoint
-    container = f", under {printable(checkpoint.container)}" if checkpoint.container else ""
+    container = _container(checkpoint)
     console.print(
         f"[bold]{escape(printable(str(checkpoint.path)))}[/]: {checkpoint.format}{escape(container)}, names of "
         f"{FRAMEWORK[source.dialect]}, {len(checkpoint.tensors)} tensors, {_megabytes(checkpoint.specs)}"
@@ -77,7 +77,7 @@ def show_conversion(conversion: Conversion, *, verbose: bool) -> None:
     kinds = Counter(layer.kind_name for layer in conversion.source.layers if layer.kinds[0].family == "BatchNorm")
     norms = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no batch normalisation"
     console.print(
-        f"[bold]{escape(printable(source.path.name))}[/] ({FRAMEWORK[plan.from_]}) -> "
+        f"[bold]{escape(printable(source.path.name))}[/] ({FRAMEWORK[plan.from_]}{escape(_container(source))}) -> "
         f"[bold]{escape(printable((conversion.written or conversion.to.path).name))}[/] ({FRAMEWORK[plan.to]}): "
         f"{len(plan.targets)} tensors ({fates}); {escape(norms)}"
     )
@@ -280,6 +280,11 @@ def _folded_results(layers: Sequence[LayerResult], verbose: bool) -> list[tuple[
 
 def _counted(name: str, count: int) -> str:
     return escape(printable(name)) + (f" [dim]x{count}[/]" if count > 1 else "")
+
+
+def _container(checkpoint: Checkpoint) -> str:
+    """Which of a file's state dicts was taken."""
+    return f", under {printable(checkpoint.container)}" if checkpoint.container else ""
 
 
 def _range(numbers: list[int]) -> str:
