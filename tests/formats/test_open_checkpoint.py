@@ -11,7 +11,7 @@ import os
 import pickle
 import re
 import tarfile
-import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mindspore
@@ -20,11 +20,12 @@ import pytest
 import torch
 from checkpoint_files import patterned, write
 from safetensors.torch import save as save_safetensors
+from work import at_most, count_reads
 
 from porter.errors import FileIOError, InputError, NotACheckpoint, UsageError
-from porter.formats import mindspore_ckpt, open_checkpoint, safetensors
+from porter.formats import mindspore_ckpt, open_checkpoint, safetensors, torch_zip
 from porter.formats.dtypes import FLOAT32, UINT8
-from porter.formats.model import TensorSpec
+from porter.formats.model import Layout, TensorSpec
 
 STATE = {"conv1.weight": torch.ones(2, 3)}
 
@@ -192,17 +193,30 @@ def test_the_collector_runs_again_after_an_error(tmp_path: Path) -> None:
     assert gc.isenabled()
 
 
-def test_50000_tensors_open_within_a_second_or_so(tmp_path: Path) -> None:
-    ours = [TensorSpec(f"layer.{i}.weight", UINT8, (1,)) for i in range(50_000)]
-    for module, whole in (
-        (safetensors, safetensors.layout(ours, metadata={})),
-        (mindspore_ckpt, mindspore_ckpt.layout(ours)),
-    ):
-        path = write(tmp_path / module.__name__, whole, patterned(ours))
-        started = time.process_time()
-        assert len(open_checkpoint(path).tensors) == 50_000
-        # 0.2 s and 0.4 s on an idle core; quadratic work would take minutes.
-        assert time.process_time() - started < 5
+# Format -> its layout of some tensors, and twice the lines of Python that one tensor takes to open.
+WORK: dict[str, tuple[Callable[[Sequence[TensorSpec]], Layout], int]] = {
+    "safetensors": (lambda ours: safetensors.layout(ours, metadata={}), 80),
+    "mindspore-ckpt": (mindspore_ckpt.layout, 370),
+    "torch-zip": (torch_zip.layout, 780),
+}
+
+
+@pytest.mark.parametrize("format_name", WORK)
+def test_work_grows_with_the_number_of_tensors_and_no_faster(format_name: str, tmp_path: Path) -> None:
+    layout, lines_per_tensor = WORK[format_name]
+    ours = [TensorSpec(f"layer.{i}.weight", UINT8, (1,)) for i in range(5000)]
+    path = write(tmp_path / "a", layout(ours), patterned(ours))
+    with at_most(5000 * lines_per_tensor):
+        assert open_checkpoint(path).specs == ours
+
+
+def test_small_records_share_a_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = [TensorSpec(f"layer.{i}.weight", UINT8, (1,)) for i in range(5000)]
+    path = write(tmp_path / "a", mindspore_ckpt.layout(ours), patterned(ours))
+    reads = count_reads(monkeypatch)
+    open_checkpoint(path)
+    # Neighbouring windows overlap by the length that a head may have, an eighth of a window.
+    assert path.stat().st_size <= sum(reads) < 1.25 * path.stat().st_size
 
 
 def test_a_header_longer_than_the_first_read(tmp_path: Path) -> None:
