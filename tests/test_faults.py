@@ -73,6 +73,7 @@ def test_a_fault_in_the_file_is_found_and_named(
     failed = [result for result in found.layers if result.ok is False]
     assert [result.name for result in failed] == [layer]
     assert words in (failed[0].diagnosis or "")
+    assert failed[0].cause == "parameters"
     assert {problem.name.split(".")[0] for problem in found.problems} == {layer}
 
 
@@ -166,6 +167,7 @@ def test_the_target_networks_settings_are_verified(
     else:
         assert [result.name for result in failed] == ["4"]
         assert words in (failed[0].diagnosis or "")
+        assert failed[0].cause == "settings"
 
 
 @pytest.mark.parametrize(

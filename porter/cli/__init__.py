@@ -103,7 +103,7 @@ def _report(error: BnportError, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(error.document(), indent=2))
     else:
-        from porter.report.terminal import show_error
+        from porter.report.console import show_error
 
         show_error(str(error))
 

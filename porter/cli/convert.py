@@ -95,7 +95,7 @@ def convert(
             )
     except api.Refuted as refuted:
         if not (as_json or quiet):
-            from porter.report.terminal import show_verification
+            from porter.report.verdict import show_verification
 
             show_verification(refuted.verification, verbose=verbose)
         raise

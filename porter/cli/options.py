@@ -127,7 +127,7 @@ def progress(*, show: bool) -> Iterator[Advance]:
     if not show or not sys.stderr.isatty():
         yield lambda description: lambda done, total: None
         return
-    from porter.report.terminal import progress_bars
+    from porter.report.console import progress_bars
 
     with progress_bars() as advance:
         yield advance

@@ -66,7 +66,7 @@ def verify(
     if as_json:
         print_json({"schema": "bnport.verify/1", **found.to_json()})
     elif not quiet:
-        from porter.report.terminal import show_verification
+        from porter.report.verdict import show_verification
 
         show_verification(found, verbose=verbose)
     return 0 if found.ok else VerificationFailed.exit_code

@@ -16,7 +16,7 @@ from porter.verification.cases import LayerCase, MindSporeMode, Options, Side
 from porter.verification.diagnose import comparable_slots, diagnose
 from porter.verification.mindspore_backend import MindSporeBackend
 from porter.verification.reference import SLOTS, Reference, filled
-from porter.verification.results import PARAMETERS, Check, LayerResult, verdict
+from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
 from porter.verification.torch_backend import TorchBackend
 from porter.verification.trajectory import Inexpressible, Inputs, Trajectory, channels_of, make_inputs, trajectory
 
@@ -100,7 +100,9 @@ def _verify(case: LayerCase, cases: Sequence[LayerCase], bench: _Bench) -> Layer
     diagnosis = None
     if verdict(checks) is False:
         diagnosis = _diagnosis(case, cases, source, targets, inputs, bench.options)
-    return LayerResult(case.name, case.kind.name, verdict(checks), checks, diagnosis, _notes(case, source, targets))
+    notes = _notes(case, source, targets)
+    text, cause = (diagnosis.text, diagnosis.cause) if diagnosis else (None, None)
+    return LayerResult(case.name, case.kind.name, verdict(checks), checks, text, notes, cause)
 
 
 def expected(
@@ -204,12 +206,13 @@ def _blame(target: _Run, source: _Run) -> list[Check]:
 
 def _diagnosis(
     case: LayerCase, cases: Sequence[LayerCase], source: _Run, targets: list[_Run], inputs: Inputs, options: Options
-) -> str:
+) -> Diagnosis:
     failing = next((target for target in targets if target.failed), None)
     if failing is None and source.failed:
-        return (
+        return Diagnosis(
+            "framework",
             f"{source.title} itself departs from the float64 reference, {targets[0].title} does not: a matter of "
-            f"{source.backend.name}'s numerics, or of settings the source does not have, not of the conversion"
+            f"{source.backend.name}'s numerics, or of settings the source does not have, not of the conversion",
         )
 
     def behaves_as(side: Side, unbiased: bool = True) -> bool | None:
@@ -220,7 +223,7 @@ def _diagnosis(
         return all(check.ok for check in _judge_run(failing, expectation, options))
 
     if failing is not None and failing.wrong:
-        return failing.reason or ""
+        return Diagnosis("settings", failing.reason or "")
     return diagnose(case, cases, behaves_as, (failing or targets[0]).title)
 
 
@@ -239,7 +242,7 @@ def _refuse_shapes(case: LayerCase) -> LayerResult:
 
     diagnosis = f"the shapes differ: {told(case.source)} became {told(case.target)}"
     wrong = Check(PARAMETERS, False, note="the shapes differ")
-    return LayerResult(case.name, case.kind.name, False, (wrong,), diagnosis)
+    return LayerResult(case.name, case.kind.name, False, (wrong,), diagnosis, cause="parameters")
 
 
 def _notes(case: LayerCase, source: _Run, targets: list[_Run]) -> tuple[str, ...]:

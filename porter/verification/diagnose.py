@@ -18,6 +18,7 @@ from porter.layers.settings import Settings, Statistics, invert_momentum
 from porter.verification.bounds import stored
 from porter.verification.cases import LayerCase, Side
 from porter.verification.reference import filled
+from porter.verification.results import Diagnosis
 from porter.verification.trajectory import channels_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class BehavesAs(Protocol):
         """Whether the target ran as a layer like `side` would; None where it did not run."""
 
 
-def diagnose(case: LayerCase, cases: Sequence[LayerCase], behaves_as: BehavesAs, framework: str) -> str:
+def diagnose(case: LayerCase, cases: Sequence[LayerCase], behaves_as: BehavesAs, framework: str) -> Diagnosis:
     """Why `case` failed.
 
     Args:
@@ -52,12 +53,13 @@ def diagnose(case: LayerCase, cases: Sequence[LayerCase], behaves_as: BehavesAs,
         behaves_as: tests a hypothesis on what the target gave.
         framework: what ran the target, with its version.
     """
-    causes = [*_parameter_faults(case, cases), *_settings_faults(case)]
-    if not causes:
-        return _framework_fault(case, behaves_as, framework)
+    parameters, settings = _parameter_faults(case, cases), _settings_faults(case)
+    faults = [*parameters, *settings]
+    if not faults:
+        return Diagnosis("framework", _framework_fault(case, behaves_as, framework))
     if behaves_as(case.target) is False:
-        causes.append(f"besides, {framework} departs from what these parameters and settings define")
-    return "; ".join(causes)
+        faults.append(f"besides, {framework} departs from what these parameters and settings define")
+    return Diagnosis("parameters" if parameters else "settings", "; ".join(faults))
 
 
 def comparable_slots(case: LayerCase) -> tuple[str, ...]:

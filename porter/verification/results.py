@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
+from typing import Literal
 
 PARAMETERS = "parameters"
 
@@ -33,10 +34,22 @@ class Check:
         return {
             "check": self.check,
             "ok": self.ok,
-            "error": _finite(self.error),
-            "bound": _finite(self.bound),
+            "error": finite(self.error),
+            "bound": finite(self.bound),
             "note": self.note,
         }
+
+
+# What a failure comes from: the values in the file, the settings of the layer, or the framework that ran it.
+Cause = Literal["parameters", "settings", "framework"]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a layer: where it comes from, and in words."""
+
+    cause: Cause
+    text: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class LayerResult:
     Attributes:
         ok: False when a check failed, None when nothing could be run, else True.
         diagnosis: what is wrong, in words; None unless a check failed.
+        cause: where that comes from; None likewise.
         notes: what the reader must know to weigh the verdict (rounded parameters, a framework that is missing).
     """
 
@@ -55,6 +69,7 @@ class LayerResult:
     checks: tuple[Check, ...]
     diagnosis: str | None = None
     notes: tuple[str, ...] = ()
+    cause: Cause | None = None
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -63,6 +78,7 @@ class LayerResult:
             "ok": self.ok,
             "checks": [check.to_json() for check in self.checks],
             "diagnosis": self.diagnosis,
+            "cause": self.cause,
             "notes": list(self.notes),
         }
 
@@ -74,5 +90,5 @@ def verdict(checks: tuple[Check, ...]) -> bool | None:
     return True if any(check.ok for check in checks if check.check != PARAMETERS) else None
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None

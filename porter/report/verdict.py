@@ -1,0 +1,150 @@
+"""A verification as a person reads it: a folded table, failures spelled out, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from porter.errors import printable
+from porter.report.console import counted, new_table, plural, show_warnings, stdout
+from porter.report.fold import fold
+from porter.verification.copies import TensorProblem
+from porter.verification.files import Verification
+from porter.verification.results import PARAMETERS, Check, LayerResult
+
+_SHORT = {"eval after training": "after", "statistics": "stats"}
+# More problems than this are counted, not printed: a wrong file has thousands.
+_SHOWN = 12
+
+
+def show_verification(verification: Verification, *, verbose: bool) -> None:
+    console = stdout()
+    if verification.layers:
+        console.print(_verification_table(verification, verbose))
+    for note, count in Counter(note for layer in verification.layers for note in layer.notes).items():
+        console.print(f"[dim]note[/] {escape(printable(note, 1000))}" + (f" ({count} layers)" if count > 1 else ""))
+    show_warnings(verification.warnings)
+    failed = [layer for layer in verification.layers if layer.ok is False]
+    told = {layer.name for layer in failed}
+    # The values of a failed layer's tensors are told, better, by its diagnosis.
+    alone = [p for p in verification.problems if p.problem != "values" or p.layer not in told]
+    for problem in alone[:_SHOWN]:
+        console.print(f"[bold red]WRONG[/]  {escape(_problem(problem))}")
+    kinds_of_failure = _folded_results(failed, verbose)
+    for name, layers in kinds_of_failure[:_SHOWN]:
+        _show_failure(console, name, layers)
+    unseen = max(len(alone) - _SHOWN, 0) + sum(len(layers) for _, layers in kinds_of_failure[_SHOWN:])
+    if unseen:
+        console.print(f"... and {unseen} more; --json lists all")
+    console.print(_summary(verification, failed))
+
+
+def _verification_table(verification: Verification, verbose: bool) -> Table:
+    """A row per layer: for each check the error as a share of its bound, then the worst check's error and bound."""
+    names = [_base(check) for layer in verification.layers for check in layer.checks if check.check != PARAMETERS]
+    checks = list(dict.fromkeys(names))
+    table = new_table("", "Layer", "Kind", *(_SHORT.get(check, check) for check in checks), "error/bound")
+    for name, layers in _folded_results(verification.layers, verbose):
+        results = [check for layer in layers for check in layer.checks]
+        cells = [_share([check for check in results if _base(check) == column]) for column in checks]
+        mark = {True: "[green]ok[/]", False: "[bold red]NO[/]", None: "[yellow]--[/]"}[layers[0].ok]
+        table.add_row(mark, counted(name, len(layers)), layers[0].kind, *cells, _extent(results))
+    table.caption = "Shares of the rounding-error bound that the error against a float64 reference uses up."
+    table.caption_justify = "left"
+    return table
+
+
+def _folded_results(layers: Sequence[LayerResult], verbose: bool) -> list[tuple[str, list[LayerResult]]]:
+    """Layers that failed fold only where one diagnosis says what is wrong with all of them."""
+    if verbose:
+        return [(layer.name or "(root)", [layer]) for layer in layers]
+    return fold(layers, lambda layer: layer.name or "(root)", lambda layer: (layer.kind, layer.ok, layer.diagnosis))
+
+
+# "eval [graph]" is a run of "eval".
+def _base(check: Check) -> str:
+    return check.check.partition(" [")[0]
+
+
+def _share(checks: list[Check]) -> str:
+    ran = [check for check in checks if check.ok is not None]
+    if not ran:
+        return "[yellow]-[/]"
+    worst = max(ran, key=_ratio)
+    ratio = _ratio(worst)
+    text = f"{ratio:.0%}" if ratio < 10 else f"{ratio:.0e}x" if ratio < float("inf") else "inf"
+    return f"[bold red]{text}[/]" if worst.ok is False else text
+
+
+def _extent(checks: list[Check]) -> str:
+    ran = [check for check in checks if check.ok is not None and check.error is not None and check.bound is not None]
+    if not ran:
+        return ""
+    worst = max(ran, key=_ratio)
+    return f"{worst.error:.0e}/{worst.bound:.0e}"
+
+
+def _ratio(check: Check) -> float:
+    if check.error is None or not check.bound:
+        return 0.0 if not check.error else float("inf")
+    return check.error / check.bound
+
+
+def _show_failure(console: Console, name: str, layers: list[LayerResult]) -> None:
+    """Layers that fail for one reason: the reason, and the worst figures among them."""
+    first = layers[0]
+    console.print(f"[bold red]FAILED[/] [bold]{counted(name, len(layers))}[/] ({first.kind})")
+    if len(layers) > 1:
+        console.print("       " + escape(printable(", ".join(layer.name for layer in layers), 400)))
+    if first.diagnosis:
+        console.print(f"       {escape(printable(first.diagnosis, 2000))}")
+    failing = [check for layer in layers for check in layer.checks if check.ok is False]
+    for title in dict.fromkeys(check.check for check in failing):
+        worst = max((check for check in failing if check.check == title), key=_ratio)
+        size = "" if worst.error is None else f"error {worst.error:.2g}, allowed {worst.bound:.2g}"
+        note = f" ({printable(worst.note, 1000)})" if worst.note else ""
+        console.print(f"       [dim]{escape(f'{title}: {size}{note}')}[/]")
+
+
+def _problem(problem: TensorProblem) -> str:
+    came_from = f" (from {problem.source})" if problem.source and problem.source != problem.name else ""
+    return printable(f"{problem.name}{came_from}: {problem.text}", 1000)
+
+
+def _summary(verification: Verification, failed: list[LayerResult]) -> str:
+    layers, compared = len(verification.layers), verification.compared
+    if verification.verified:
+        return f"[bold green]VERIFIED[/] {compared} tensors equal the source's; {_ran(layers)}."
+    if verification.ok:
+        skipped = verification.not_run
+        note = next((check.note for check in skipped[0].checks if check.ok is None and check.note), "")
+        return (
+            f"[bold yellow]NOT VERIFIED[/] {compared} tensors equal the source's, but {len(skipped)} of {layers} "
+            f"layers were not run: {escape(note.rstrip('.'))}. bnport doctor says what runs here."
+        )
+    return f"[bold red]VERIFICATION FAILED[/] {_next_step(verification, failed)}"
+
+
+def _ran(layers: int) -> str:
+    return f"{plural(layers, 'layer')} run, all within bounds" if layers else "no batch normalisation to run"
+
+
+def _next_step(verification: Verification, failed: list[LayerResult]) -> str:
+    causes = {layer.cause for layer in failed}
+    if verification.problems or "parameters" in causes:
+        counts = [plural(len(verification.problems), "tensor"), *([plural(len(failed), "layer")] if failed else [])]
+        return f"{' and '.join(counts)} wrong in the output. Write it anew: bnport convert SOURCE -o OUTPUT --force"
+    layers = plural(len(failed), "layer")
+    if "settings" in causes:
+        return (
+            f"{layers} behave differently although the parameters are right: the settings differ. Mend them in the "
+            "target network, as said above, and verify again."
+        )
+    return (
+        f"{layers} depart from the reference although parameters and settings are right: no fault of the conversion. "
+        "Loosen --atol or --rtol if they were given; else please report it, with what bnport doctor shows."
+    )
