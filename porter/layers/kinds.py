@@ -3,144 +3,18 @@
 This is the one place where names, created values and extra axes stand. Both directions read the same row: the
 inverse of a rule is the rule read from right to left.
 
-Dialects: `torch` (torch.nn), `mindspore` (mindspore.nn) and `mint` (mindspore.mint.nn, which uses PyTorch's
-names, shapes and momentum). Sources: parameter names read off instances of each class in torch 2.13 and
-mindspore 2.7-2.10; see also MindSpore's API mapping notes (mindspore/source/note/api_mapping/pytorch_diff).
+Sources: parameter names read off instances of each class in torch 2.13 and mindspore 2.7-2.10; see also MindSpore's
+API mapping notes (mindspore/source/note/api_mapping/pytorch_diff). Where a rule rests on more, it says on what.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-Dialect = Literal["torch", "mindspore", "mint"]
-DIALECTS: tuple[Dialect, ...] = ("torch", "mindspore", "mint")
+from porter.layers.rules import DIALECTS, Child, Dialect, Kind, Parameter
 
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter (or buffer) of a kind, under its canonical slot name.
-
-    Attributes:
-        slot: the canonical name, the same in every dialect (gamma, beta, mean, variance, count; weight, bias).
-        torch: its name below the layer in torch and mint.
-        mindspore: its name below the layer in mindspore; None where MindSpore has no such parameter.
-        mindspore_root: its name when the layer itself is the whole network; MindSpore renames only nested cells'
-            parameters after their attributes, so a bare cell shows the name its constructor gave.
-        fill: the value of every element when the parameter has to be created, being what the framework itself
-            computes with where the parameter is absent; None where it cannot be created.
-        always_in_mindspore: MindSpore's layer has it even where PyTorch's has not (affine=False).
-        torch_with: PyTorch's layer has it exactly when this other slot is there.
-        extra_axis: MindSpore stores it with one more axis, of length 1, at this index.
-        rank: number of axes in PyTorch; None where it varies.
-    """
-
-    slot: str
-    torch: str
-    mindspore: str | None
-    mindspore_root: str | None = None
-    fill: float | None = None
-    always_in_mindspore: bool = False
-    torch_with: str | None = None
-    extra_axis: int | None = None
-    rank: int | None = None
-
-    def name_in(self, dialect: Dialect, *, root: bool = False) -> str | None:
-        if dialect != "mindspore":
-            return self.torch
-        return self.mindspore_root if root and self.mindspore_root else self.mindspore
-
-    def shape_in(self, dialect: Dialect, shape: tuple[int, ...], *, came_from: Dialect) -> tuple[int, ...]:
-        """`shape` as stored in `came_from`, restated for `dialect`; the number of elements never changes."""
-        axis = self.extra_axis
-        if axis is None or (dialect == "mindspore") == (came_from == "mindspore"):
-            return shape
-        if dialect == "mindspore":
-            return (*shape[:axis], 1, *shape[axis:])
-        return shape[:axis] + shape[axis + 1 :]
-
-    def accepts(self, shape: tuple[int, ...], dialect: Dialect) -> bool:
-        """Whether a tensor stored with `shape` in `dialect` can be this parameter."""
-        if dialect == "mindspore" and self.extra_axis is not None:
-            if len(shape) <= self.extra_axis or shape[self.extra_axis] != 1:
-                return False
-            shape = self.shape_in("torch", shape, came_from="mindspore")
-        return self.rank is None or len(shape) == self.rank
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of layer.
-
-    Attributes:
-        name: PyTorch's class name, which is how bnport and its users write the kind.
-        mindspore: the class in `mindspore.nn`.
-        parameters: in PyTorch's order of declaration.
-        mindspore_order: slots in MindSpore's order of declaration; empty where it is the same.
-        spatial: axes of the input after batch and channel (3 for D, H, W); None where that says nothing.
-        family: kinds of one family differ only in `spatial`.
-        version: the `version` PyTorch's state dict `_metadata` gives the module (torch's default is 1).
-        needs: slots without which the tensors at hand are not this kind.
-        channel_axis: the axis of `weight` that counts output channels; None for kinds whose parameters all have one
-            shape, the channels (normalisations).
-    """
-
-    name: str
-    mindspore: str
-    parameters: tuple[Parameter, ...]
-    mindspore_order: tuple[str, ...] = ()
-    spatial: int | None = None
-    family: str = ""
-    version: int = 1
-    needs: tuple[str, ...] = ()
-    channel_axis: int | None = None
-
-    @property
-    def rule(self) -> tuple[object, ...]:
-        """What conversion needs to know of the kind: kinds with equal rules are converted alike."""
-        return tuple(replace(p, rank=None) for p in self.parameters)
-
-    @property
-    def is_norm_with_statistics(self) -> bool:
-        return any(p.slot == "mean" for p in self.parameters)
-
-    def names_in(self, dialect: Dialect, *, root: bool = False) -> dict[str, str]:
-        """Slot -> name below the layer, in `dialect`; slots the dialect does not have are left out."""
-        named = ((p.slot, p.name_in(dialect, root=root)) for p in self.in_order(dialect))
-        return {slot: name for slot, name in named if name is not None}
-
-    def in_order(self, dialect: Dialect) -> tuple[Parameter, ...]:
-        if dialect != "mindspore" or not self.mindspore_order:
-            return self.parameters
-        rank = {slot: i for i, slot in enumerate(self.mindspore_order)}
-        return tuple(sorted(self.parameters, key=lambda p: rank.get(p.slot, len(rank))))
-
-    def parameter(self, slot: str) -> Parameter:
-        return next(p for p in self.parameters if p.slot == slot)
-
-    def accepts(self, shapes: Mapping[str, tuple[int, ...]], dialect: Dialect) -> bool:
-        """Whether tensors of these shapes (slot -> shape as stored in `dialect`) can be one layer of this kind."""
-        if not set(self.needs) <= set(shapes) or ("mean" in shapes) != ("variance" in shapes):
-            return False
-        if not all(self.parameter(slot).accepts(shape, dialect) for slot, shape in shapes.items()):
-            return False
-        if self.channel_axis is None:
-            return len({shape for slot, shape in shapes.items() if slot != "count"}) == 1
-        # A transposed convolution's weight shows its output channels divided by its groups.
-        bias, channels = shapes.get("bias"), self.channels(shapes)
-        return (
-            bias is None
-            or channels is None
-            or bias == (channels,)
-            or ("Transpose" in self.name and bias[0] % channels == 0)
-        )
-
-    def channels(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-        """Length of the channel axis, from slot -> shape; None where these kinds have no such axis."""
-        axis = 0 if self.channel_axis is None else self.channel_axis
-        shape = next((shape for slot, shape in shapes.items() if slot != "count" and len(shape) > axis), None)
-        return None if shape is None else shape[axis]
+__all__ = ["BATCH_NORMS", "DIALECTS", "KINDS", "Child", "Dialect", "Kind", "Parameter"]
 
 
 def _batch_norm(dims: int) -> Kind:
@@ -165,7 +39,17 @@ def _batch_norm(dims: int) -> Kind:
     )
 
 
+def _sync_batch_norm() -> Kind:
+    # mindspore.nn.SyncBatchNorm takes any rank and has no inner cell, so its names are BatchNorm2d's.
+    batch_norm = _batch_norm(2)
+    return replace(
+        batch_norm, name="SyncBatchNorm", mindspore="SyncBatchNorm", spatial=None, family="", only_when_named=True
+    )
+
+
 def _instance_norm(dims: int) -> Kind:
+    # MindSpore's normalises by each sample's own statistics in training and evaluation alike and never reads
+    # moving_mean and moving_variance: nn/layer/normalization.py, class _InstanceNorm.
     batch_norm = _batch_norm(1)
     return Kind(
         name=f"InstanceNorm{dims}d",
@@ -180,8 +64,8 @@ def _instance_norm(dims: int) -> Kind:
 
 def _scale_and_shift(name: str) -> Kind:
     parameters = (
-        Parameter("gamma", "weight", "gamma", fill=1.0),
-        Parameter("beta", "bias", "beta", fill=0.0),
+        Parameter("gamma", "weight", "gamma", fill=1.0, always_in_mindspore=True),
+        Parameter("beta", "bias", "beta", fill=0.0, always_in_mindspore=True),
     )
     return Kind(name, name, parameters)
 
@@ -208,6 +92,65 @@ def _single(name: str, mindspore: str, rank: int, *, root: str | None = None) ->
     return Kind(name, name, (Parameter("weight", "weight", mindspore, root, rank=rank),), needs=("weight",))
 
 
+# Deeper recurrent layers are no kind; their parameters keep their names, which are the same on both sides.
+_RECURRENT_DEPTH = 16
+
+
+def _recurrent(name: str, gates: int) -> tuple[Kind, Kind]:
+    """A recurrent layer of up to 16 levels in one or both directions, and its cell, which is one step of it.
+
+    PyTorch declares them level by level, MindSpore all input weights first, then the hidden ones, then the biases
+    (nn/layer/rnns.py, class _RNNBase); gates stand in the same order in both.
+    """
+    sizes = {"weight_ih": (f"{gates}H", "I"), "weight_hh": (f"{gates}H", "H")}
+    sizes |= {"bias_ih": (f"{gates}H",), "bias_hh": (f"{gates}H",)}
+    cell = tuple(Parameter(slot, slot, slot, rank=len(size), sizes=size) for slot, size in sizes.items())
+    ends = [f"_l{level}{way}" for level in range(_RECURRENT_DEPTH) for way in ("", "_reverse")]
+    layer = tuple(_at_level(parameter, end) for end in ends for parameter in cell)
+    order = tuple(f"{slot}{end}" for slot in sizes for end in ends)
+    return (
+        Kind(name, name, layer, order, needs=("weight_ih_l0", "weight_hh_l0")),
+        Kind(f"{name}Cell", f"{name}Cell", cell, needs=("weight_ih", "weight_hh")),
+    )
+
+
+def _at_level(parameter: Parameter, end: str) -> Parameter:
+    """A cell's parameter at one level of the layer; every level has an input size of its own."""
+    name = parameter.slot + end
+    level = end.removesuffix("_reverse")
+    sizes = tuple(f"I{level}" if size == "I" else size for size in parameter.sizes)
+    return replace(parameter, slot=name, torch=name, mindspore=name, sizes=sizes)
+
+
+def _attention() -> Kind:
+    """Its output projection is a Linear of its own, `out_proj`; the three input projections are one tensor or three."""
+    sizes = {
+        "in_proj_weight": ("3E", "E"),
+        "q_proj_weight": ("E", "E"),
+        "k_proj_weight": ("E", "K"),
+        "v_proj_weight": ("E", "V"),
+        "in_proj_bias": ("3E",),
+        "bias_k": ("1", "1", "E"),
+        "bias_v": ("1", "1", "E"),
+    }
+    parameters = tuple(Parameter(slot, slot, slot, rank=len(size), sizes=size) for slot, size in sizes.items())
+    return Kind("MultiheadAttention", "MultiheadAttention", parameters)
+
+
+def _transformer_layers() -> Iterator[Kind]:
+    """MindSpore calls the linear layers dense: nn/layer/transformer.py, the classes of these names."""
+    children = (
+        Child("self_attn", "self_attn", "MultiheadAttention"),
+        Child("linear1", "dense1", "Linear"),
+        Child("linear2", "dense2", "Linear"),
+        Child("norm1", "norm1", "LayerNorm"),
+        Child("norm2", "norm2", "LayerNorm"),
+    )
+    more = (Child("multihead_attn", "multihead_attn", "MultiheadAttention"), Child("norm3", "norm3", "LayerNorm"))
+    for name, parts in (("TransformerEncoderLayer", children), ("TransformerDecoderLayer", children + more)):
+        yield Kind(name, name, (), children=parts)
+
+
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -220,6 +163,10 @@ KINDS: Mapping[str, Kind] = {
         _linear_map("Linear", "Dense", 2),
         _linear_map("Bilinear", "BiDense", 3),
         *(kind for dims in (1, 2, 3) for kind in _convolutions(dims)),
+        _sync_batch_norm(),
+        *(kind for name, gates in (("LSTM", 4), ("GRU", 3), ("RNN", 1)) for kind in _recurrent(name, gates)),
+        _attention(),
+        *_transformer_layers(),
     )
 }
 
