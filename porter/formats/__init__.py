@@ -17,12 +17,13 @@ from porter.formats.model import Checkpoint
 HEAD_BYTES = 4096
 
 
-def open_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
+def open_checkpoint(path: Path, *, key: str | None = None, optimizer: bool = False) -> Checkpoint:
     """List what is in a checkpoint of any format. The content decides which format it is, not the suffix.
 
     Args:
         path: a regular file, or a symbolic link to one.
         key: the state dict to take out of a .pth that holds several.
+        optimizer: list the optimizer's state of a .pth as well. In MindSpore's files it stands among the tensors.
 
     Raises:
         NotACheckpoint: no such file, no regular file, or of no known format.
@@ -34,8 +35,8 @@ def open_checkpoint(path: Path, *, key: str | None = None) -> Checkpoint:
     try:
         head, size = _head(path)
         if shards.recognises(head, size):
-            return shards.read(path, lambda shard: _open_file(shard, *_head(shard), key))
-        return _open_file(path, head, size, key)
+            return shards.read(path, lambda shard: _open_file(shard, *_head(shard), key, optimizer=False))
+        return _open_file(path, head, size, key, optimizer=optimizer)
     except OSError as error:
         raise FileIOError(f"reading failed: {error.strerror}", file=path) from error
 
@@ -60,12 +61,12 @@ def _folder_hint(status: os.stat_result) -> str | None:
     return "It is a folder: name the file in it." if stat.S_ISDIR(status.st_mode) else None
 
 
-def _open_file(path: Path, head: bytes, size: int, key: str | None) -> Checkpoint:
+def _open_file(path: Path, head: bytes, size: int, key: str | None, *, optimizer: bool) -> Checkpoint:
     """Open one file that holds tensors itself."""
     if torch_zip.recognises(head, size):
-        return torch_zip.read(path, key=key)
+        return torch_zip.read(path, key=key, optimizer=optimizer)
     if torch_legacy.recognises(head, size):
-        return torch_legacy.read(path, key=key)
+        return torch_legacy.read(path, key=key, optimizer=optimizer)
     # safetensors first: the length it begins with may look like the first byte of a .ckpt.
     if safetensors.recognises(head, size):
         reader = safetensors.read

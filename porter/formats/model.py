@@ -95,6 +95,28 @@ class ModuleFacts:
 
 
 @dataclass(frozen=True)
+class OptimizerDict:
+    """The state of a PyTorch optimizer in a checkpoint.
+
+    Attributes:
+        key: dotted path in the file.
+        param_groups: as PyTorch keeps them, with plain settings only; `params` counts parameters from 0 on.
+        state: number of a parameter -> slot (`exp_avg`) -> tensor, whose name in `Checkpoint.tensors` is its path in
+            the file, or plain number.
+        left_out: entries that are neither tensors nor plain.
+    """
+
+    key: str
+    param_groups: tuple[Mapping[str, Any], ...]
+    state: Mapping[int, Mapping[str, TensorSpec | float | None]]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def tensor_names(self) -> list[str]:
+        return [v.name for slots in self.state.values() for v in slots.values() if isinstance(v, TensorSpec)]
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """An opened checkpoint: everything its own structure says, and no tensor data.
 
@@ -113,6 +135,7 @@ class Checkpoint:
         versions: module path -> version, from a PyTorch state dict's `_metadata`; None where there is none.
         modules: facts from a whole pickled module, in network order; empty otherwise.
         notes: remarks for the user about how the file was read.
+        optimizer: of a torch file opened with it, whose tensors then are among `tensors`, after the network's.
     """
 
     path: Path
@@ -128,6 +151,7 @@ class Checkpoint:
     versions: Mapping[str, int] | None = None
     modules: tuple[ModuleFacts, ...] = ()
     notes: tuple[str, ...] = ()
+    optimizer: OptimizerDict | None = None
 
     @property
     def specs(self) -> list[TensorSpec]:

@@ -43,11 +43,12 @@ def _is_tar(head: bytes) -> bool:
     return head[257:262] == b"ustar" and any(name in _TAR_MEMBERS for name in names)
 
 
-def read(path: Path, *, key: str | None = None) -> Checkpoint:
+def read(path: Path, *, key: str | None = None, optimizer: bool = False) -> Checkpoint:
     """Open the checkpoint at `path`, a regular file. The pickles are read, and the length of every storage.
 
     Args:
         key: the state dict to take, see `porter.formats.torch_containers.find_state_dict`.
+        optimizer: take the optimizer's state as well, see `porter.formats.torch_optimizer`.
 
     Raises:
         Unsupported: the tar format of torch 0.1, a big-endian file; tensors that cannot be carried.
@@ -62,12 +63,12 @@ def read(path: Path, *, key: str | None = None) -> Checkpoint:
                 if not os.fstat(file.fileno()).st_size:
                     raise Truncated("the file is empty")
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    return _read(path, data, key)
+                    return _read(path, data, key, optimizer)
         except OSError as error:
             raise FileIOError(f"cannot be opened: {error.strerror}") from error
 
 
-def _read(path: Path, data: mmap.mmap, key: str | None) -> Checkpoint:
+def _read(path: Path, data: mmap.mmap, key: str | None, optimizer: bool) -> Checkpoint:
     if _is_tar(data[: 8 * _TAR_BLOCK]):
         raise Unsupported(
             "the tar format of torch 0.1",
@@ -86,7 +87,7 @@ def _read(path: Path, data: mmap.mmap, key: str | None) -> Checkpoint:
     tree = pickled("object tree")
     keys = pickled("storage keys")
     storages = _locate(data, position, keys, _storages_in(tree))
-    return pickled_checkpoint(path, tree, key=key).located(
+    return pickled_checkpoint(path, tree, key=key, optimizer=optimizer).located(
         lambda ref: _found(storages, ref), format=FORMAT, file_size=len(data)
     )
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from porter.errors import BnportError
-from porter.formats.model import Checkpoint, Checksum, Extent, LeftOut
+from porter.errors import BnportError, Malformed
+from porter.formats.model import Checkpoint, Checksum, Extent, LeftOut, OptimizerDict
 from porter.formats.pickle_records import Global, PersistentId, Record
 from porter.formats.torch_containers import StateDict, find_state_dict
 from porter.formats.torch_modules import class_name
+from porter.formats.torch_optimizer import find_optimizer
 from porter.formats.torch_tensors import PickledTensor, StorageRef, pickled_tensor, place_all
 
 
@@ -25,6 +26,7 @@ class PickledCheckpoint:
     chosen: StateDict
     tensors: tuple[PickledTensor, ...]
     left_out: tuple[LeftOut, ...]
+    optimizer: OptimizerDict | None
 
     def located(
         self,
@@ -56,14 +58,19 @@ class PickledCheckpoint:
             other_containers=self.chosen.others,
             versions=self.chosen.versions,
             modules=self.chosen.modules,
+            optimizer=self.optimizer,
         )
 
 
-def pickled_checkpoint(path: Path, root: Any, *, key: str | None) -> PickledCheckpoint:
+def pickled_checkpoint(path: Path, root: Any, *, key: str | None, optimizer: bool = False) -> PickledCheckpoint:
     """The state dict in `root`, the object tree of the torch file at `path`.
 
+    Args:
+        key: the state dict to take.
+        optimizer: take the optimizer's state as well.
+
     Raises:
-        Everything `find_state_dict` and `pickled_tensor` raise.
+        Everything `find_state_dict`, `find_optimizer` and `pickled_tensor` raise.
     """
     chosen = find_state_dict(root, key=key)
     tensors, left_out = [], []
@@ -73,7 +80,12 @@ def pickled_checkpoint(path: Path, root: Any, *, key: str | None) -> PickledChec
             left_out.append(LeftOut(name, _what(value)))
         else:
             tensors.append(tensor)
-    return PickledCheckpoint(path, chosen, tuple(tensors), tuple(left_out))
+    state, moments = (find_optimizer(root) if optimizer else None) or (None, [])
+    names = {tensor.spec.name for tensor in tensors}
+    both = next((moment.spec.name for moment in moments if moment.spec.name in names), None)
+    if both is not None:
+        raise Malformed("the network has a tensor by the name of the optimizer's state", entry=both)
+    return PickledCheckpoint(path, chosen, (*tensors, *moments), tuple(left_out), state)
 
 
 @contextmanager

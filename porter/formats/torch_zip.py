@@ -33,11 +33,12 @@ def recognises(head: bytes, size: int) -> bool:
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 
-def read(path: Path, *, key: str | None = None) -> Checkpoint:
+def read(path: Path, *, key: str | None = None, optimizer: bool = False) -> Checkpoint:
     """Open the checkpoint at `path`, a regular file. Only the zip directory, the pickle and local headers are read.
 
     Args:
         key: the state dict to take, see `porter.formats.torch_containers.find_state_dict`.
+        optimizer: take the optimizer's state as well, see `porter.formats.torch_optimizer`.
 
     Raises:
         NotACheckpoint: a zip archive that torch.save did not write.
@@ -53,15 +54,15 @@ def read(path: Path, *, key: str | None = None) -> Checkpoint:
         except OSError as error:
             raise FileIOError(f"cannot be opened: {error.strerror}") from error
         try:
-            return _read(path, descriptor, key)
+            return _read(path, descriptor, key, optimizer)
         finally:
             os.close(descriptor)
 
 
-def _read(path: Path, descriptor: int, key: str | None) -> Checkpoint:
+def _read(path: Path, descriptor: int, key: str | None, optimizer: bool) -> Checkpoint:
     archive = _open_archive(descriptor)
     tree, _ = pickle_machine.load(archive.content("data.pkl"), file=path, entry=archive.folder + "data.pkl")
-    return pickled_checkpoint(path, tree, key=key).located(
+    return pickled_checkpoint(path, tree, key=key, optimizer=optimizer).located(
         archive.storage, format=FORMAT, file_size=archive.size, checksums=archive.checksums
     )
 

@@ -1,0 +1,121 @@
+"""The state of a PyTorch optimizer, where a training checkpoint holds one beside the network.
+
+    {"state": {index: {slot: tensor or number}}, "param_groups": [{"lr": ..., ..., "params": [index, ...]}]}
+
+Parameters are known by number alone, counted through the groups, and since torch 2.6 by name where the optimizer was
+made from `named_parameters()` (`param_names`). Source: `Optimizer.state_dict` in torch/optim/optimizer.py; before
+torch 1.0 the numbers were any that differ.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from porter.errors import Malformed, Undecided, Unsupported
+from porter.formats.model import LeftOut, OptimizerDict
+from porter.formats.pickle_records import Record
+from porter.formats.torch_mappings import entry_of, mapping_entries
+from porter.formats.torch_modules import is_module
+from porter.formats.torch_tensors import PickledTensor, pickled_tensor
+
+MAX_DEPTH = 6
+MAX_GROUPS = 10_000
+
+
+def find_optimizer(root: Any) -> tuple[OptimizerDict, list[PickledTensor]] | None:
+    """The one optimizer state in what a torch pickle holds, and its tensors; None where there is none.
+
+    A tensor of it is called by its path in the file: `optimizer.state.0.exp_avg`, 0 being the parameter's place in
+    the groups one after the other.
+
+    Raises:
+        Undecided: there are several.
+        Malformed: it contradicts itself.
+        Unsupported: its parameters bear no numbers, or a tensor cannot be carried.
+    """
+    found = list(_optimizers(root))
+    if len(found) > 1:
+        raise Undecided(
+            "several optimizers",
+            expected="one, whose parameters are those of the network",
+            found=", ".join(key for key, _ in found[:20]),
+            hint="Save the network and its own optimizer in a file of their own; or leave --optimizer out.",
+        )
+    return _read(*found[0]) if found else None
+
+
+def _optimizers(root: Any) -> Iterator[tuple[str, Record]]:
+    """Every optimizer state reachable through text keys and lists, with its dotted path."""
+    seen: set[int] = set()
+    queue: deque[tuple[tuple[str, ...], Any]] = deque([((), root)])
+    while queue:
+        path, value = queue.popleft()
+        if id(value) in seen or len(path) > MAX_DEPTH or is_module(value):
+            continue
+        seen.add(id(value))
+        if isinstance(entry_of(value, "param_groups"), list) and entry_of(value, "state") is not None:
+            yield ".".join(path), value
+        elif isinstance(value, list):
+            # Lightning: "optimizer_states": [...]
+            queue += [((*path, str(i)), item) for i, item in enumerate(value) if isinstance(item, Record)]
+        else:
+            queue += [((*path, k), v) for k, v in mapping_entries(value) or () if type(k) is str]
+
+
+def _read(key: str, value: Record) -> tuple[OptimizerDict, list[PickledTensor]]:
+    groups, numbers, left_out = _groups(key, entry_of(value, "param_groups"))
+    place = {number: i for i, number in enumerate(numbers)}
+    if len(place) < len(numbers):
+        raise Malformed("a parameter is in two groups", entry=f"{key}.param_groups")
+    state: dict[int, dict[str, Any]] = {}
+    tensors: list[PickledTensor] = []
+    for number, slots in mapping_entries(entry_of(value, "state")) or ():
+        if type(number) is not int or number not in place:
+            found = str(number) if type(number) is int else type(number).__name__
+            raise Unsupported("state of a parameter that is in no group", entry=f"{key}.state", found=found)
+        at = place[number]
+        state[at] = {}
+        for slot, content in mapping_entries(slots) or ():
+            name = f"{key}.state.{at}.{slot}".removeprefix(".")
+            tensor = pickled_tensor(name, content)
+            if tensor:
+                tensors.append(tensor)
+                state[at][slot] = tensor.spec
+            elif content is None or type(content) in (int, float, bool):
+                state[at][slot] = content
+            else:
+                left_out.append(LeftOut(name, type(content).__name__))
+    return OptimizerDict(key, groups, state, tuple(left_out)), tensors
+
+
+def _groups(key: str, value: list[Any]) -> tuple[tuple[dict[str, Any], ...], list[int], list[LeftOut]]:
+    """The groups with their parameters renumbered from 0 on, the numbers they had, and what cannot be carried."""
+    if len(value) > MAX_GROUPS:
+        raise Malformed("more groups of parameters than any optimizer has", entry=key, found=len(value))
+    groups: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    left_out: list[LeftOut] = []
+    for i, group in enumerate(value):
+        params = entry_of(group, "params")
+        if not isinstance(params, list) or not all(type(number) is int for number in params):
+            raise Unsupported("the parameters of a group are no numbers", entry=f"{key}.param_groups.{i}.params")
+        settings: dict[str, Any] = {}
+        for name, setting in mapping_entries(group) or ():
+            if name == "params":
+                settings[name] = list(range(len(numbers), len(numbers) + len(params)))
+            elif type(name) is str and _is_plain(setting):
+                settings[name] = setting
+            else:
+                left_out.append(LeftOut(f"{key}.param_groups.{i}.{name}", type(setting).__name__))
+        numbers += params
+        groups.append(settings)
+    return tuple(groups), numbers, left_out
+
+
+def _is_plain(value: Any) -> bool:
+    """Numbers, text, None, and flat lists and tuples of them."""
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) and not isinstance(item, (list, tuple)) for item in value)
+    return value is None or type(value) in (int, float, bool, str)
