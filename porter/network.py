@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from porter.errors import BackendError, UsageError
-from porter.formats.model import ModuleFacts
+from porter.formats.dtypes import BY_MINDSPORE, BY_NAME
+from porter.formats.model import ModuleFacts, TensorSpec
 from porter.verification.mindspore_backend import calm_the_log
 
 # The settings that recognition and verification read off a module, in the frameworks' attribute names.
@@ -32,6 +33,21 @@ def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:
         UsageError: the reference leads nowhere, or not to a network.
         BackendError: PyTorch is not installed.
     """
+    return tuple(_facts(name, module) for name, module in _torch_network(reference).named_modules())
+
+
+def torch_parameters(reference: str) -> tuple[TensorSpec, ...]:
+    """What a PyTorch network's state dict holds, parameters and buffers, in its order; else as `torch_modules`."""
+    torch = _framework("torch", "--model")
+    state = _torch_network(reference).state_dict()
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    return tuple(
+        TensorSpec(name, BY_NAME[str(value.dtype).removeprefix("torch.")], tuple(value.shape))
+        for name, value in tensors.items()
+    )
+
+
+def _torch_network(reference: str) -> Any:
     torch = _framework("torch", "--model")
     factory = _factory(reference, "--model")
     try:
@@ -41,16 +57,13 @@ def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:
         network = _call(factory, reference, "--model")
     if not isinstance(network, torch.nn.Module):
         raise _no_network(reference, "--model", "torch.nn.Module", network)
-    return tuple(_facts(name, module) for name, module in network.named_modules())
+    return network
 
 
 def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
     """The cells of a MindSpore network; as `torch_modules`, with an `nn.Cell`."""
-    calm_the_log()
+    network = _mindspore_network(reference)
     mindspore = _framework("mindspore", "--net")
-    network = _call(_factory(reference, "--net"), reference, "--net")
-    if not isinstance(network, mindspore.nn.Cell):
-        raise _no_network(reference, "--net", "mindspore.nn.Cell", network)
     cells = list(network.cells_and_names())
     # BatchNorm3d keeps its settings in the inner cell, which is no layer of its own.
     inner = {
@@ -61,6 +74,21 @@ def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
         for name, cell in cells
         if name not in inner
     )
+
+
+def mindspore_parameters(reference: str) -> tuple[TensorSpec, ...]:
+    """The parameters of a MindSpore network, moving statistics included, in its order; else as `torch_modules`."""
+    parameters = _mindspore_network(reference).parameters_dict().items()
+    return tuple(TensorSpec(name, BY_MINDSPORE[str(p.dtype)], tuple(p.shape)) for name, p in parameters)
+
+
+def _mindspore_network(reference: str) -> Any:
+    calm_the_log()
+    mindspore = _framework("mindspore", "--net")
+    network = _call(_factory(reference, "--net"), reference, "--net")
+    if not isinstance(network, mindspore.nn.Cell):
+        raise _no_network(reference, "--net", "mindspore.nn.Cell", network)
+    return network
 
 
 def _wraps_a_batch_norm_2d(cell: Any, mindspore: Any) -> bool:
