@@ -19,7 +19,8 @@ _NORM_ATTRIBUTES = {"num_features", "eps", "momentum", "affine", "track_running_
 def kinds_of_class(facts: ModuleFacts) -> tuple[Kind, ...]:
     """The kinds that a module's class, or the nearest of its bases that is a framework's own, leaves possible.
 
-    Empty where neither is a framework's layer. SyncBatchNorm stands for a batch normalisation of any rank.
+    Empty where neither is a framework's layer. PyTorch's SyncBatchNorm stands for a batch normalisation of any rank:
+    it is a way of training, which a MindSpore network chooses for itself.
     """
     for name in (facts.class_name, *facts.bases):
         kinds = _kinds_of_name(name)
@@ -32,9 +33,10 @@ def _kinds_of_name(class_name: str) -> tuple[Kind, ...]:
     package, last = class_name.split(".")[0], class_name.rpartition(".")[2]
     if package not in ("torch", "mindspore"):
         return ()
-    if last in ("SyncBatchNorm", "LazyBatchNorm"):
+    if package == "torch" and last in ("SyncBatchNorm", "LazyBatchNorm"):
         return BATCH_NORMS
-    last = last.removeprefix("Lazy")
+    # Lazy* become the plain class when they first run; the other is what MultiheadAttention makes its out_proj of.
+    last = last.removeprefix("Lazy").removeprefix("NonDynamicallyQuantizable")
     kind = KINDS.get(last) or (_BY_MINDSPORE_CLASS.get(last) if package == "mindspore" else None)
     return (kind,) if kind else ()
 

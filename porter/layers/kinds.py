@@ -42,9 +42,7 @@ def _batch_norm(dims: int) -> Kind:
 def _sync_batch_norm() -> Kind:
     # mindspore.nn.SyncBatchNorm takes any rank and has no inner cell, so its names are BatchNorm2d's.
     batch_norm = _batch_norm(2)
-    return replace(
-        batch_norm, name="SyncBatchNorm", mindspore="SyncBatchNorm", spatial=None, family="", only_when_named=True
-    )
+    return replace(batch_norm, name="SyncBatchNorm", mindspore="SyncBatchNorm", spatial=None, only_when_named=True)
 
 
 def _instance_norm(dims: int) -> Kind:
@@ -102,8 +100,13 @@ def _recurrent(name: str, gates: int) -> tuple[Kind, Kind]:
     PyTorch declares them level by level, MindSpore all input weights first, then the hidden ones, then the biases
     (nn/layer/rnns.py, class _RNNBase); gates stand in the same order in both.
     """
-    sizes = {"weight_ih": (f"{gates}H", "I"), "weight_hh": (f"{gates}H", "H")}
-    sizes |= {"bias_ih": (f"{gates}H",), "bias_hh": (f"{gates}H",)}
+    rows = f"{gates}H"
+    sizes: dict[str, tuple[str, ...]] = {
+        "weight_ih": (rows, "I"),
+        "weight_hh": (rows, "H"),
+        "bias_ih": (rows,),
+        "bias_hh": (rows,),
+    }
     cell = tuple(Parameter(slot, slot, slot, rank=len(size), sizes=size) for slot, size in sizes.items())
     ends = [f"_l{level}{way}" for level in range(_RECURRENT_DEPTH) for way in ("", "_reverse")]
     layer = tuple(_at_level(parameter, end) for end in ends for parameter in cell)
@@ -123,8 +126,8 @@ def _at_level(parameter: Parameter, end: str) -> Parameter:
 
 
 def _attention() -> Kind:
-    """Its output projection is a Linear of its own, `out_proj`; the three input projections are one tensor or three."""
-    sizes = {
+    """Its three input projections are one tensor or three; the output's, `out_proj`, is a Linear of its own."""
+    sizes: dict[str, tuple[str, ...]] = {
         "in_proj_weight": ("3E", "E"),
         "q_proj_weight": ("E", "E"),
         "k_proj_weight": ("E", "K"),
@@ -170,4 +173,4 @@ KINDS: Mapping[str, Kind] = {
     )
 }
 
-BATCH_NORMS = tuple(kind for kind in KINDS.values() if kind.family == "BatchNorm")
+BATCH_NORMS = tuple(kind for kind in KINDS.values() if kind.family == "BatchNorm" and kind.spatial)
