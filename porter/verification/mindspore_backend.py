@@ -85,7 +85,7 @@ class MindSporeBackend:
             arguments = mindspore_arguments(cls, side.settings)
         key = f"{side.dialect} {kind.name} {channels} {arguments}"
         if key not in self._cells:
-            with _execution(self._mode):
+            with execution(self._mode):
                 self._cells[key] = cls(channels, **arguments)
         return self._cells[key]
 
@@ -124,7 +124,7 @@ class MindSporeLayer:
 
         # A cell is born in evaluation mode: the mode is set for every run, never assumed.
         self._cell.set_train(training)
-        with _execution(self._mode):
+        with execution(self._mode):
             try:
                 output: Array = self._cell(mindspore.Tensor(x)).asnumpy()
             except Exception as error:
@@ -180,7 +180,7 @@ def calm_the_log() -> None:
 
 
 @contextmanager
-def _execution(mode: MindSporeMode) -> Iterator[None]:
+def execution(mode: MindSporeMode) -> Iterator[None]:
     """Run in `mode` and restore the mode of before.
 
     A failing graph compilation leaves rank_N/om/analyze_fail.ir in the working folder; MS_OM_PATH sends it elsewhere.
