@@ -33,13 +33,13 @@ def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:
         UsageError: the reference leads nowhere, or not to a network.
         BackendError: PyTorch is not installed.
     """
-    return tuple(_facts(name, module) for name, module in _torch_network(reference).named_modules())
+    return tuple(_facts(name, module) for name, module in torch_network(reference).named_modules())
 
 
 def torch_parameters(reference: str) -> tuple[TensorSpec, ...]:
     """What a PyTorch network's state dict holds, parameters and buffers, in its order; else as `torch_modules`."""
     torch = _framework("torch", "--model")
-    state = _torch_network(reference).state_dict()
+    state = torch_network(reference).state_dict()
     tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     return tuple(
         TensorSpec(name, BY_NAME[str(value.dtype).removeprefix("torch.")], tuple(value.shape))
@@ -47,11 +47,12 @@ def torch_parameters(reference: str) -> tuple[TensorSpec, ...]:
     )
 
 
-def _torch_network(reference: str) -> Any:
+def torch_network(reference: str, *, runs: bool = False) -> Any:
+    """The PyTorch network itself, as for `torch_modules`; built on the CPU where it shall be one that `runs`."""
     torch = _framework("torch", "--model")
     factory = _factory(reference, "--model")
     try:
-        with torch.device("meta"):
+        with torch.device("cpu" if runs else "meta"):
             network = factory()
     except Exception:  # the user's own code, which may touch data that the meta device does not have
         network = _call(factory, reference, "--model")
@@ -62,7 +63,7 @@ def _torch_network(reference: str) -> Any:
 
 def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
     """The cells of a MindSpore network; as `torch_modules`, with an `nn.Cell`."""
-    network = _mindspore_network(reference)
+    network = mindspore_network(reference)
     mindspore = _framework("mindspore", "--net")
     cells = list(network.cells_and_names())
     # BatchNorm3d keeps its settings in the inner cell, which is no layer of its own.
@@ -78,11 +79,12 @@ def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
 
 def mindspore_parameters(reference: str) -> tuple[TensorSpec, ...]:
     """The parameters of a MindSpore network, moving statistics included, in its order; else as `torch_modules`."""
-    parameters = _mindspore_network(reference).parameters_dict().items()
+    parameters = mindspore_network(reference).parameters_dict().items()
     return tuple(TensorSpec(name, BY_MINDSPORE[str(p.dtype)], tuple(p.shape)) for name, p in parameters)
 
 
-def _mindspore_network(reference: str) -> Any:
+def mindspore_network(reference: str) -> Any:
+    """The MindSpore network itself; as `torch_modules`, with an `nn.Cell`."""
     calm_the_log()
     mindspore = _framework("mindspore", "--net")
     network = _call(_factory(reference, "--net"), reference, "--net")
