@@ -70,7 +70,8 @@ def _state_dict(state_dict: StateDictTree, keys: Mapping[str, str]) -> bytes:
     pickle = _ORDERED_DICT + b"(" + tensors + b"u"
     if state_dict.versions is not None:
         facts = b"".join(
-            _text(path) + b"}" + _text("version") + _integer(version) + b"s" for path, version in versions
+            _text(path) + b"}" + _text("version") + _integer(version) + b"s"
+            for path, version in state_dict.versions.items()
         )
         pickle += b"}" + _text("_metadata") + _ORDERED_DICT + b"(" + facts + b"us" + b"b"
     return pickle
