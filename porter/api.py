@@ -263,7 +263,8 @@ def inference_notes(source: Source, plan: Plan) -> list[str]:
     inferred = [
         layer
         for layer in source.layers
-        if layer.certainty == "inferred" and any(p.torch != p.mindspore for p in layer.kind.parameters)
+        if layer.certainty == "inferred"
+        and (layer.kind.children or any(p.torch != p.mindspore for p in layer.kind.parameters))
     ]
     notes = []
     for kind in dict.fromkeys(layer.kind_name for layer in inferred):

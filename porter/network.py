@@ -18,7 +18,10 @@ from porter.formats.model import ModuleFacts, TensorSpec
 from porter.verification.mindspore_backend import calm_the_log
 
 # The settings that recognition and verification read off a module, in the frameworks' attribute names.
-_ATTRIBUTES = ("num_features", "eps", "momentum", "affine", "track_running_stats", "use_batch_statistics")
+_ATTRIBUTES = (
+    *("num_features", "num_channels", "normalized_shape"),
+    *("eps", "momentum", "affine", "track_running_stats", "use_batch_statistics"),
+)
 
 
 def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:

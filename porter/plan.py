@@ -17,8 +17,9 @@ from porter.formats.dtypes import BY_NAME, FLOAT32, INT64, TEXT, DType
 from porter.formats.model import TensorSpec
 from porter.layers.kinds import Dialect, Parameter
 from porter.layers.model import Layer
+from porter.layers.rules import names_differ
 
-Fate = Literal["copied", "renamed", "reshaped", "cast", "created", "dropped"]
+Fate = Literal["copied", "renamed", "reshaped", "cast", "created", "dropped", "shared"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class Step:
         reason: why, in words.
         fill: the value of every element of a created tensor.
         data: the exact bytes of a created tensor, where an earlier conversion recorded them.
+        same_as: the source tensor whose bytes a `shared` tensor has: PyTorch writes a tensor under every name that
+            leads to it, MindSpore under one. Such a step has a source or a target, not both.
         layer: name of the layer it belongs to; None outside of any layer.
+        ruled: the target's name by the layer rules, where `porter.edits.rename` has changed it.
     """
 
     source: TensorSpec | None
@@ -41,7 +45,9 @@ class Step:
     reason: str
     fill: float | None = None
     data: bytes | None = None
+    same_as: str | None = None
     layer: str | None = None
+    ruled: str | None = None
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -82,14 +88,9 @@ def make_plan(
     Raises:
         Undecided: layers whose kind decides their names, and is not known.
     """
-    if _names_differ(from_, to):
+    if names_differ(from_, to):
         _refuse_undecided(layers)
     return Plan(from_, to, tuple(_Planner(specs, layers, from_, to, left_out).steps()))
-
-
-def _names_differ(from_: Dialect, to: Dialect) -> bool:
-    """mint has PyTorch's names: between the two a kind makes no difference."""
-    return (from_ == "mindspore") != (to == "mindspore")
 
 
 class _Planner:
@@ -133,9 +134,8 @@ class _Planner:
         if spec.name not in self.place:
             return Step(spec, spec, "copied", "outside of the layers bnport has rules for: keeps its name")
         layer, parameter = self.place[spec.name]
-        if self.to != "mindspore" and parameter.slot in _STATISTICS and _uses_batch_only(layer):
-            reason = f"{layer.kind_name}: use_batch_statistics=True is track_running_stats=False, which keeps none"
-            return Step(spec, None, "dropped", reason, layer=layer.name)
+        if self.to != "mindspore" and parameter.slot in _STATISTICS and _keeps_no_statistics(layer):
+            return Step(spec, None, "dropped", f"{layer.kind_name}: {_no_statistics(layer)}", layer=layer.name)
         name = self._name(layer, parameter)
         if name is None:
             reason = f"{layer.kind_name}: MindSpore has no {parameter.torch}; kept in the record beside the output"
@@ -145,10 +145,19 @@ class _Planner:
         reason = f"{layer.kind_name}: same name in both"
         if name != spec.name:
             fate = "renamed"
-            reason = f"{layer.kind_name}: PyTorch's {parameter.torch} is MindSpore's {parameter.mindspore}"
+            reason = f"{layer.kind_name}: {self._renaming(layer, parameter)}"
         if shape != spec.shape:
             fate, reason = "reshaped", f"{reason}; MindSpore's has one axis more, of length 1"
         return Step(spec, TensorSpec(name, spec.dtype, shape), fate, reason, layer=layer.name)
+
+    def _renaming(self, layer: Layer, parameter: Parameter) -> str:
+        path = layer.path_in(self.to, came_from=self.from_)
+        torch, mindspore = parameter.torch, parameter.mindspore
+        if path == layer.name:
+            return f"PyTorch's {torch} is MindSpore's {mindspore}"
+        here, there = layer.name.rpartition(".")[2], path.rpartition(".")[2]
+        ours, theirs = (there, here) if self.from_ == "mindspore" else (here, there)
+        return f"PyTorch's {ours}.{torch} is MindSpore's {theirs}.{mindspore}"
 
     def _created(self, layer: Layer) -> Iterable[Step]:
         """The tensors that the target's layer has and the source's has not."""
@@ -157,7 +166,7 @@ class _Planner:
             if parameter.slot in layer.tensors or name is None or not self._is_needed(layer, parameter):
                 continue
             target = TensorSpec(name, *self._created_type(layer, parameter))
-            what = name.removeprefix(layer.name).removeprefix(".")
+            what = parameter.name_in(self.to, root=not layer.name)
             where = "MindSpore" if self.to == "mindspore" else "PyTorch"
             reason = (
                 f"{layer.kind_name}: {where} always has {what}; {parameter.fill:g} leaves the outputs as they are"
@@ -167,25 +176,37 @@ class _Planner:
     def _is_needed(self, layer: Layer, parameter: Parameter) -> bool:
         if self.to == "mindspore":
             return parameter.always_in_mindspore
-        return parameter.torch_with in layer.tensors and self.from_ != self.to and not _uses_batch_only(layer)
+        return parameter.torch_with in layer.tensors and self.from_ != self.to and not _keeps_no_statistics(layer)
 
     def _created_type(self, layer: Layer, parameter: Parameter) -> tuple[DType, tuple[int, ...]]:
         if parameter.torch_with:
             return INT64, ()
         assert layer.channels is not None, "a layer without a channel count is undecided"
         kin = next((self.specs[name] for slot, name in layer.tensors.items() if slot != "count"), None)
-        return kin.dtype if kin else self.usual_dtype, (layer.channels,)
+        if kin:
+            return kin.dtype, kin.shape
+        return self.usual_dtype, layer.shape or (layer.channels,)
 
     def _name(self, layer: Layer, parameter: Parameter) -> str | None:
-        leaf = parameter.name_in(self.to, root=not layer.name)
-        return leaf if leaf is None or not layer.name else f"{layer.name}.{leaf}"
+        path = layer.path_in(self.to, came_from=self.from_)
+        leaf = parameter.name_in(self.to, root=not path)
+        return leaf if leaf is None or not path else f"{path}.{leaf}"
 
 
 _STATISTICS = ("mean", "variance")
 
 
-def _uses_batch_only(layer: Layer) -> bool:
-    return layer.settings is not None and layer.settings.statistics == "batch"
+def _keeps_no_statistics(layer: Layer) -> bool:
+    """Whether PyTorch's layer, which behaves as MindSpore's does, has no running statistics."""
+    return layer.kind.family == "InstanceNorm" or (
+        layer.settings is not None and layer.settings.statistics == "batch"
+    )
+
+
+def _no_statistics(layer: Layer) -> str:
+    if layer.kind.family == "InstanceNorm":
+        return "MindSpore never reads these; PyTorch's that never does (track_running_stats=False) has none"
+    return "use_batch_statistics=True is track_running_stats=False, which keeps none"
 
 
 def _refuse_undecided(layers: Sequence[Layer]) -> None:
@@ -286,7 +307,8 @@ def prove(plan: Plan, specs: Sequence[TensorSpec], layers: Sequence[Layer]) -> N
             shape = parameter.shape_in(plan.from_, step.target.shape, came_from=plan.to)
             _must(step.source.name == f"{layer.name}.{leaf}".removeprefix("."), f"{step.source.name}: no way back")
             _must(step.source.shape == shape, f"{step.source.name}: its shape has no way back")
-            there = f"{layer.name}.{parameter.name_in(plan.to, root=not layer.name)}".removeprefix(".")
+            path = layer.path_in(plan.to, came_from=plan.from_)
+            there = f"{path}.{parameter.name_in(plan.to, root=not path)}".removeprefix(".")
             # A prefix may have been removed, or be put back.
             here = step.target.name
             _must(there.endswith(here) or here.endswith(there), f"{step.source.name}: the rules do not give {here}")

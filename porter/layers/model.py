@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from porter.layers.kinds import Kind
+from porter.layers.kinds import Dialect, Kind
+from porter.layers.rules import names_differ
 from porter.layers.settings import Settings
 
 Certainty = Literal["certain", "inferred", "undecided"]
 
-# Strongest first. The first six settle a kind for certain; the others only narrow it down.
-EvidenceSource = Literal["user", "network", "pickled module", "record", "names", "metadata", "neighbours", "shapes"]
+# Strongest first. The first five can settle a kind for certain; the others only narrow it down.
+EvidenceSource = Literal[
+    "user", "network", "pickled module", "record", "names", "structure", "metadata", "neighbours", "shapes"
+]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,10 @@ class Layer:
         certainty: `certain`, `inferred` or `undecided`.
         evidence: strongest first.
         tensors: slot -> name of the tensor in the checkpoint; slots that are absent there are absent here.
+        counterpart: its path on the other side of PyTorch and MindSpore, where a layer around it changes that
+            (`linear1` of a TransformerEncoderLayer is `dense1`); None where it is the same.
         channels: length of the layer's channel axis; None where the kind has none.
+        shape: of the parameters of a LayerNorm that owns no tensor; None elsewhere.
         settings: a batch normalisation's settings as far as the source knows them; None for other kinds.
     """
 
@@ -50,7 +56,9 @@ class Layer:
     certainty: Certainty
     evidence: tuple[Evidence, ...]
     tensors: Mapping[str, str]
+    counterpart: str | None = None
     channels: int | None = None
+    shape: tuple[int, ...] | None = None
     settings: Settings | None = None
     remark: str | None = field(default=None)
 
@@ -63,6 +71,10 @@ class Layer:
     def kind_name(self) -> str:
         """`BatchNorm3d`, or `Conv3d|ConvTranspose3d` where names and shapes cannot tell and need not."""
         return "|".join(kind.name for kind in self.kinds)
+
+    def path_in(self, to: Dialect, *, came_from: Dialect) -> str:
+        """Its path in `to`, being called `name` in `came_from`."""
+        return self.counterpart if self.counterpart is not None and names_differ(came_from, to) else self.name
 
     @property
     def label(self) -> str:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from porter.errors import UsageError
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
 from porter.layers.classes import kinds_of_class, looks_like_norm, settings_of
+from porter.layers.composites import Composites
 from porter.layers.groups import Group, candidates, group_tensors, shapes_of, slots_of
 from porter.layers.kinds import KINDS, Dialect, Kind
 from porter.layers.model import Certainty, Evidence, Layer
@@ -73,7 +74,7 @@ def recognise(checkpoint: Checkpoint, dialect: Dialect, specs: Iterable[TensorSp
     recogniser = _Recogniser(checkpoint, dialect, specs, hints)
     layers = [recogniser.layer(name) for name in recogniser.order]
     _check_patterns(hints, recogniser.patterns_used)
-    return [layer for layer in layers if layer is not None]
+    return recogniser.composites.applied(layer for layer in layers if layer is not None)
 
 
 class _Recogniser:
@@ -86,13 +87,14 @@ class _Recogniser:
         self.network = {hints.wrapper + facts.name: facts for facts in hints.network}
         self.groups = group_tensors(specs, dialect)
         self.candidates = {name: self._likely(group) for name, group in self.groups.items()}
+        self.composites = Composites(dialect, self.candidates, self._said_of_composite)
         self.order = self._with_parameterless_layers()
         items = (self._neighbour(name) for name in self.order)
         self.neighbourhood = Neighbourhood([item for item in items if item is not None])
 
     def layer(self, name: str) -> Layer | None:
         """The layer called `name`; None where its tensors are no layer that bnport has a rule for."""
-        possible = self.candidates.get(name, _VERSION_2)
+        possible = self.candidates[name] if name in self.candidates else self._possible_without_tensors(name)
         evidence = [e for e in (*self._decisive(name, possible), *self._circumstantial(name, possible)) if e]
         kinds, certainty = _weigh(possible, evidence)
         if not kinds and not evidence:
@@ -100,8 +102,10 @@ class _Recogniser:
         group = self.groups.get(name, Group(name, {}))
         slots = slots_of(group, kinds[0], self.dialect) if kinds else {}
         channels = kinds[0].channels(shapes_of(group, slots)) if kinds else None
+        shape = None
         if not group.tensors:
-            channels = self._channels_without_tensors(name)
+            shape = self._normalised_shape(name)
+            channels = shape[0] if shape else self._channels_without_tensors(name)
             if certainty != "undecided" and channels is None:
                 certainty = "undecided"
                 evidence.append(Evidence("shapes", kinds, "nothing says how many channels it has"))
@@ -112,17 +116,25 @@ class _Recogniser:
             evidence=tuple(evidence),
             tensors={slot: group.tensor_name(leaf) for slot, leaf in slots.items()},
             channels=channels,
+            shape=shape,
             settings=self._settings(name, slots) if kinds and kinds[0].family == "BatchNorm" else None,
         )
 
     def _decisive(self, name: str, possible: tuple[Kind, ...]) -> list[Evidence | None]:
-        return [self._user(name, possible), self._class(name), self._record(name), self._names(name, possible)]
+        settling = [self._user(name, possible), self._class(name), self._record(name), self._names(name, possible)]
+        # A layer made of layers has no tensors of its own: those that a subclass adds are no part of its rule.
+        return [evidence for evidence in settling if evidence and not any(kind.children for kind in evidence.kinds)]
 
     def _circumstantial(self, name: str, possible: tuple[Kind, ...]) -> list[Evidence | None]:
         if not possible:
             return []
         norm = any(kind.is_norm_with_statistics for kind in possible)
-        return [self._metadata(name) if norm else None, self._neighbours(name), self._shapes(name, possible)]
+        return [
+            self.composites.part(name),
+            self._metadata(name) if norm else None,
+            self._neighbours(name),
+            self._shapes(name, possible),
+        ]
 
     def _user(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
         """The last `--layer` that matches. A wildcard only speaks of layers that can be of its kind."""
@@ -154,6 +166,27 @@ class _Recogniser:
     def _record(self, name: str) -> Evidence | None:
         kind = KINDS.get(self.hints.recorded.get(name, ""))
         return Evidence("record", (kind,), "the record of the conversion that wrote this file") if kind else None
+
+    def _said_of_composite(self, path: str, parts: set[str]) -> Evidence | None:
+        """What settles whether the modules below `path` are one layer; see `Composites`."""
+        for pattern, kind in reversed(self.hints.layers):
+            needed = {child.name_in(self.dialect) for child in kind.children}
+            if needed and needed <= parts and matches(pattern, path):
+                self.patterns_used.add(pattern)
+                return Evidence("user", (kind,), f"--layer '{pattern}={kind.name}'")
+        facts = self.network.get(path) or self.pickled.get(path)
+        if facts:
+            return self._class(path) or Evidence("network", (), f"{facts.class_name} is a class of its own")
+        if self.hints.recorded:
+            return self._record(path) or Evidence("record", (), "the record names no such layer")
+        return None
+
+    def _named(self, kind: Kind, name: str) -> bool:
+        """Whether the user, a network or the record names this very kind."""
+        said = (self._class(name), self._record(name))
+        return any(kind in evidence.kinds for evidence in said if evidence) or any(
+            kind is wanted and matches(pattern, name) for pattern, wanted in self.hints.layers
+        )
 
     def _names(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
         group = self.groups.get(name)
@@ -197,8 +230,17 @@ class _Recogniser:
     def _likely(self, group: Group) -> tuple[Kind, ...]:
         """The candidates by names and shapes, less those that are never meant where another one fits."""
         fitting = candidates(group, self.dialect)
+        fitting = tuple(kind for kind in fitting if not kind.only_when_named or self._named(kind, group.name))
         likely = tuple(kind for kind in fitting if not _unlikely(kind, group))
         return likely or fitting
+
+    def _possible_without_tensors(self, name: str) -> tuple[Kind, ...]:
+        """What a layer that owns no tensor may be: a normalisation whose parameters MindSpore has all the same."""
+        facts = self.network.get(name) or self.pickled.get(name)
+        known = kinds_of_class(facts) if facts else ()
+        if known and all(kind.version != 2 for kind in known):
+            return known
+        return tuple(kind for kind in _VERSION_2 if not kind.only_when_named or self._named(kind, name))
 
     def _with_parameterless_layers(self) -> list[str]:
         """Names of all groups and, at their place in the network, of normalisations that own no tensor at all."""
@@ -220,7 +262,7 @@ class _Recogniser:
         facts = self.network.get(name) or self.pickled.get(name)
         if facts:
             kinds = kinds_of_class(facts)
-            return bool(kinds) and all(kind.is_norm_with_statistics for kind in kinds)
+            return any(p.always_in_mindspore for kind in kinds for p in kind.parameters)
         return self.versions.get(name) == 2
 
     def _neighbour(self, name: str) -> Weight | Norm | None:
@@ -239,8 +281,15 @@ class _Recogniser:
 
     def _channels_from_class(self, name: str) -> int | None:
         facts = self.network.get(name) or self.pickled.get(name)
-        channels = facts.attributes.get("num_features") if facts else None
+        attributes = facts.attributes if facts else {}
+        channels = attributes.get("num_features", attributes.get("num_channels"))
         return channels if isinstance(channels, int) else None
+
+    def _normalised_shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of a LayerNorm's parameters as its class knows it."""
+        facts = self.network.get(name) or self.pickled.get(name)
+        shape = facts.attributes.get("normalized_shape") if facts else None
+        return shape if isinstance(shape, tuple) and shape else None
 
     def _settings(self, name: str, slots: Mapping[str, str]) -> Settings:
         """From the strongest source that knows them; what none knows is the option's, or the framework's default."""

@@ -15,6 +15,12 @@ from typing import Literal
 Dialect = Literal["torch", "mindspore", "mint"]
 DIALECTS: tuple[Dialect, ...] = ("torch", "mindspore", "mint")
 
+
+def names_differ(from_: Dialect, to: Dialect) -> bool:
+    """mint has PyTorch's names: between the two a kind makes no difference."""
+    return (from_ == "mindspore") != (to == "mindspore")
+
+
 _SIZE = re.compile(r"(\d*)(\D\w*)?")
 
 
@@ -57,7 +63,7 @@ class Parameter:
     def shape_in(self, dialect: Dialect, shape: tuple[int, ...], *, came_from: Dialect) -> tuple[int, ...]:
         """`shape` as stored in `came_from`, restated for `dialect`; the number of elements never changes."""
         axis = self.extra_axis
-        if axis is None or (dialect == "mindspore") == (came_from == "mindspore"):
+        if axis is None or not names_differ(came_from, dialect):
             return shape
         if dialect == "mindspore":
             return (*shape[:axis], 1, *shape[axis:])
