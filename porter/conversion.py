@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from porter import record
-from porter.destination import Destination, WriteOptions, prefix_of
+from porter.destination import Destination, WriteOptions, dropped_by, prefix_of
+from porter.edits import rename_module
 from porter.errors import FileIOError, InputError, UsageError
 from porter.formats import mindspore_ckpt, safetensors, shards, torch_zip
 from porter.formats.casting import cast_chunks, filled
 from porter.formats.model import Layout, TensorSpec
 from porter.formats.transfer import Chunk, TensorReader, write_layout
+from porter.optimizer.carry import optimizer_tree
 from porter.plan import Plan, Step
 from porter.source import Source
 
@@ -134,7 +136,10 @@ def _layout(
         return mindspore_ckpt.layout(specs, crc=options.crc)
     if to.format == "safetensors":
         return safetensors.layout(specs, metadata={"format": "pt" if to.to == "torch" else "ms"})
-    return torch_zip.layout(specs, versions=_versions(source, options))
+    beside = optimizer_tree(plan)
+    state = {step.target for step in plan.steps if step.optimizer}
+    network = [spec for spec in specs if spec not in state]
+    return torch_zip.layout(network, versions=_versions(source, options), beside=beside)
 
 
 def _versions(source: Source, options: WriteOptions) -> Mapping[str, int] | None:
@@ -142,8 +147,12 @@ def _versions(source: Source, options: WriteOptions) -> Mapping[str, int] | None
     if source.dialect == "torch":
         prefix = prefix_of(source, options)
         versions = source.checkpoint.versions
-        return versions and {f"{name}.".removeprefix(prefix).removesuffix("."): v for name, v in versions.items()}
-    return source.record.versions if source.record else None
+        versions = versions and {
+            f"{name}.".removeprefix(prefix).removesuffix("."): v for name, v in versions.items()
+        }
+    else:
+        versions = source.record.versions if source.record else None
+    return versions and {rename_module(name, options.renames): v for name, v in versions.items()}
 
 
 def _write_file(path: Path, layout: Layout, content: _Content) -> None:
@@ -157,10 +166,12 @@ def _write_file(path: Path, layout: Layout, content: _Content) -> None:
 
 
 def _record(plan: Plan, source: Source, options: WriteOptions, reader: TensorReader) -> record.Record:
-    small = (s.source for s in plan.steps if s.source and not s.target and s.source.nbytes <= record.RECORDED_BYTES)
+    lost = (step.source for step in plan.steps if step.source and not step.target and not step.optimizer)
+    small = (spec for spec in lost if spec.nbytes <= record.RECORDED_BYTES)
     dropped = {spec.name: b"".join(bytes(chunk) for chunk in reader.chunks(spec.name)) for spec in small}
     prefix, versions = prefix_of(source, options), source.checkpoint.versions
-    return record.Record.of(plan, source.layers, prefix, options.dtype, dropped, versions)
+    drop = tuple(sorted(dropped_by(plan, options)))
+    return record.Record.of(plan, source.layers, prefix, options.dtype, dropped, versions, drop)
 
 
 def _stamps(source: Source) -> list[tuple[int, int, int]]:

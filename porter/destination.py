@@ -6,12 +6,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from porter.edits import Rename, fitting, rename, renamed, without
 from porter.errors import FileIOError, Malformed, UsageError
 from porter.formats.dtypes import DType
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
 from porter.plan import Plan, cast, invert, make_plan, prove, strip_prefix
+from porter.record import Record
 from porter.source import Source
 
 # Output suffix -> the writer of that format.
@@ -32,6 +34,9 @@ class WriteOptions:
         to: whose names the output shall bear; None infers it from the source and the output's suffix.
         strip_prefix: removed from all names; "auto" removes what a wrapper wrote in front of every name.
         dtype: cast floating-point tensors to this.
+        renames: applied in order to the names that the output would have otherwise.
+        drop: patterns (as those of renames) of source tensors and modules that do not travel.
+        like: the record of a conversion whose drops and names are to be repeated.
         force: replace an existing output.
         check_crc: verify the source's own checksums while reading.
         crc: end a .ckpt with a CRC-32 of the whole file (MindSpore 2.0 cannot read such a file).
@@ -41,6 +46,9 @@ class WriteOptions:
     to: Dialect | None = None
     strip_prefix: str = ""
     dtype: DType | None = None
+    renames: tuple[Rename, ...] = ()
+    drop: tuple[str, ...] = ()
+    like: Record | None = None
     force: bool = False
     check_crc: bool = True
     crc: bool = False
@@ -111,7 +119,7 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
 
     Raises:
         Undecided: layers whose kind is not known.
-        UsageError: two tensors would get one name.
+        UsageError: two tensors would get one name, or a rename or drop does not fit.
     """
     specs, recorded = source.checkpoint.specs, source.record
     if recorded and recorded.plan.from_ == to and recorded.plan.to == source.dialect:
@@ -125,9 +133,23 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     else:
         left_out = source.left_out | _untrained(source, to)
         plan = make_plan(specs, source.layers, source.dialect, to, left_out)
+    plan = without(plan, dropped_by(plan, options))
     plan = cast(strip_prefix(plan, prefix_of(source, options)), options.dtype)
     prove(plan, specs, source.layers)
+    # The layer rules know nothing of names that the user chose: what they say is proven above, for the names before.
+    plan = renamed(rename(plan, options.renames), options.like.renamed if options.like else {})
+    prove(plan, specs, layers=())
     return plan
+
+
+def dropped_by(plan: Plan, options: WriteOptions) -> set[str]:
+    """The source tensors that `options` leave out.
+
+    Raises:
+        UsageError: a pattern fits none.
+    """
+    names = [step.source.name for step in plan.steps if step.source]
+    return fitting(options.drop, names) | set(options.like.drop if options.like else ())
 
 
 def _untrained(source: Source, to: Dialect) -> dict[str, str]:

@@ -18,6 +18,8 @@ from porter.formats.dtypes import BY_NAME, DType
 from porter.formats.model import TensorSpec
 from porter.layers.model import Layer
 from porter.layers.settings import Settings
+from porter.layers.training_state import training_state
+from porter.optimizer.model import Carried
 from porter.plan import Plan, Step
 
 SCHEMA = "bnport.record/1"
@@ -31,12 +33,16 @@ class Record:
     """One conversion, as far as its inverse and its verification need it.
 
     Attributes:
-        plan: the steps that were carried out; their layers bear the names they have in the output.
+        plan: the steps that were carried out, with the names that the layer rules gave, as are those of its layers.
         strip_prefix, dtype: the options of that conversion (`porter.destination.WriteOptions`), dtype as its name.
         dropped: name -> bytes of small tensors that were dropped.
         versions: the source state dict's `_metadata`, None where it had none.
         kinds: layer name in the output -> kind name, for layers of one certain or inferred kind.
         settings: layer name in the output -> settings of batch normalisations, in PyTorch's terms.
+        renamed: name by the layer rules -> name in the output, where renames made it another. Names and not
+            patterns: a record may come from a stranger, and a pattern is a program.
+        drop: source tensors that were left out on request.
+        optimizer: what else of an optimizer travelled; its tensors are no part of `plan`.
     """
 
     plan: Plan
@@ -46,6 +52,9 @@ class Record:
     versions: Mapping[str, int] | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Settings] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    optimizer: Carried | None = None
 
     @classmethod
     def of(
@@ -56,18 +65,36 @@ class Record:
         dtype: DType | None,
         dropped: Mapping[str, bytes],
         versions: Mapping[str, int] | None,
+        drop: tuple[str, ...] = (),
     ) -> Record:
         """The record of a plan, from the layers of its source."""
-        named = {layer.name.removeprefix(strip_prefix): layer for layer in layers if layer.certainty != "undecided"}
+        known = [layer for layer in layers if layer.certainty != "undecided"]
+        paths = {layer.name: layer.path_in(plan.to, came_from=plan.from_) for layer in layers}
+        named = {paths[layer.name].removeprefix(strip_prefix): layer for layer in known}
         kinds = {name: layer.kind.name for name, layer in named.items() if len(layer.kinds) == 1}
         settings = {name: layer.settings for name, layer in named.items() if layer.settings}
-        steps = (replace(s, layer=s.layer and s.layer.removeprefix(strip_prefix)) for s in plan.steps)
-        plan = replace(plan, steps=tuple(steps))
-        return cls(plan, strip_prefix, dtype.name if dtype else None, dropped, versions, kinds, settings)
+        renamed = {step.ruled: step.target.name for step in plan.steps if step.ruled and step.target}
+        network = (step for step in plan.steps if not step.optimizer)
+        steps = (replace(s, layer=s.layer and paths[s.layer].removeprefix(strip_prefix)) for s in network)
+        optimizer = plan.optimizer and plan.optimizer.by_the_rules({there: here for here, there in renamed.items()})
+        plan = replace(plan, steps=tuple(_by_the_rules(step) for step in steps), optimizer=None)
+        name = dtype.name if dtype else None
+        return cls(plan, strip_prefix, name, dropped, versions, kinds, settings, renamed, drop, optimizer)
 
     def is_of(self, specs: list[TensorSpec]) -> bool:
-        """Whether a file with these tensors is what the recorded conversion wrote, possibly trained further."""
-        return set(self.plan.targets) == set(specs)
+        """Whether a file with these tensors is what the recorded conversion wrote, possibly trained further.
+
+        What training adds to a file - the state of its optimizer - does not count.
+        """
+        written = {replace(spec, name=self.renamed.get(spec.name, spec.name)) for spec in self.plan.targets}
+        added = training_state({spec.name: spec for spec in specs})
+        return {spec for spec in written if spec.name not in added} == {s for s in specs if s.name not in added}
+
+
+def _by_the_rules(step: Step) -> Step:
+    """A step as the record keeps it, its target called as before renames."""
+    target = replace(step.target, name=step.ruled) if step.ruled and step.target else step.target
+    return replace(step, target=target, ruled=None)
 
 
 def path_beside(output: Path) -> Path:
@@ -82,6 +109,9 @@ def to_json(record: Record) -> str:
         "to": plan.to,
         "strip_prefix": record.strip_prefix,
         "dtype": record.dtype,
+        "renamed": record.renamed,
+        "drop": record.drop,
+        "optimizer": record.optimizer and record.optimizer.to_json(),
         "versions": record.versions,
         "kinds": record.kinds,
         "settings": {name: settings.to_json() for name, settings in record.settings.items()},
@@ -110,6 +140,9 @@ def from_json(text: str, file: Path) -> Record:
             document["versions"],
             document["kinds"],
             {name: Settings(**settings) for name, settings in document["settings"].items()},
+            dict(document["renamed"]),
+            tuple(document["drop"]),
+            Carried.from_json(document["optimizer"]) if document.get("optimizer") else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         hint = "Delete it to convert without a record: counters become 0, created parameters stay."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from porter import network, record
@@ -72,8 +72,11 @@ class Source:
     notes: tuple[str, ...]
 
 
-def open_source(path: Path, options: SourceOptions) -> Source:
+def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) -> Source:
     """Open a checkpoint and recognise its layers.
+
+    Args:
+        optimizer: list the state of a PyTorch optimizer among the tensors.
 
     Raises:
         InputError: the file cannot be read, or must not be trusted.
@@ -81,16 +84,23 @@ def open_source(path: Path, options: SourceOptions) -> Source:
         UsageError: an option that does not fit the file.
         BackendError: `model` or `net` needs a framework that is not installed.
     """
-    checkpoint = open_checkpoint(path, key=options.key)
+    checkpoint = open_checkpoint(path, key=options.key, optimizer=optimizer)
+    found = _record_of(path, options, checkpoint.specs)
+    if found:
+        checkpoint = _as_before_renames(checkpoint, found)
     specs = {spec.name: spec for spec in checkpoint.specs}
     dialect = options.from_ or dialect_of(checkpoint)
-    left_out = training_state(specs) if dialect != "torch" else {}
+    left_out = training_state(specs) if dialect != "torch" else _optimizer_state(checkpoint)
     model = [spec for name, spec in specs.items() if name not in left_out]
     wrapper, notes = _wrapper(checkpoint, model)
-    found = _record_of(path, options, checkpoint.specs)
     hints = _hints(options, dialect, model, wrapper, found)
     layers = recognise(checkpoint, dialect, _in_network_order(model), hints)
     return Source(checkpoint, dialect, layers, left_out, wrapper, found, (*checkpoint.notes, *notes))
+
+
+def _optimizer_state(checkpoint: Checkpoint) -> dict[str, str]:
+    optimizer = checkpoint.optimizer
+    return {name: "state of the optimizer" for name in optimizer.tensor_names} if optimizer else {}
 
 
 def dialect_of(checkpoint: Checkpoint) -> Dialect:
@@ -175,6 +185,21 @@ def _record_of(path: Path, options: SourceOptions, specs: list[TensorSpec]) -> r
         return found
     beside = record.read_beside(path)
     return beside if beside and beside.is_of(specs) else None
+
+
+def _as_before_renames(checkpoint: Checkpoint, found: record.Record) -> Checkpoint:
+    """The checkpoint under the names that the layer rules gave it: they speak of no others."""
+    if not found.renamed:
+        return checkpoint
+    before = {written: ruled for ruled, written in found.renamed.items()}
+    tensors = (replace(t, spec=replace(t.spec, name=before.get(n, n))) for n, t in checkpoint.tensors.items())
+    note = f"{len(before)} names are shown as before the renames that its record tells of"
+    return replace(
+        checkpoint,
+        tensors={tensor.spec.name: tensor for tensor in tensors},
+        versions=None,
+        notes=(*checkpoint.notes, note),
+    )
 
 
 def _hints(
