@@ -34,9 +34,10 @@ def open_checkpoint(path: Path, *, key: str | None = None, optimizer: bool = Fal
     """
     try:
         head, size = _head(path)
-        if shards.recognises(head, size):
-            return shards.read(path, lambda shard: _open_file(shard, *_head(shard), key, optimizer=False))
-        return _open_file(path, head, size, key, optimizer=optimizer)
+        with _collector_paused():
+            if shards.recognises(head, size):
+                return shards.read(path, lambda shard: _open_file(shard, *_head(shard), key, optimizer=False))
+            return _open_file(path, head, size, key, optimizer=optimizer)
     except OSError as error:
         raise FileIOError(f"reading failed: {error.strerror}", file=path) from error
 
@@ -78,13 +79,12 @@ def _open_file(path: Path, head: bytes, size: int, key: str | None, *, optimizer
         raise UsageError(
             "only a .pth holds several state dicts", file=path, entry=f"--key {key}", hint="Leave it out."
         )
-    with _collector_paused():
-        return reader(path)
+    return reader(path)
 
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """A million small objects that all stay alive make the garbage collector most of the work (13 of 22 s)."""
+    """What is read stays alive, so the cyclic garbage collector finds nothing, in up to a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

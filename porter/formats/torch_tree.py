@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,21 +89,12 @@ def pickled_checkpoint(path: Path, root: Any, *, key: str | None, optimizer: boo
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """The circumstances for reading the torch file at `path`.
-
-    Errors from inside that name no file get `path`. The cyclic garbage collector pauses: in a tree of a million
-    objects it finds nothing and takes half of the time.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
+    """Errors from inside that name no file get `path`."""
     try:
         yield
     except BnportError as error:
         error.file = error.file or str(path)
         raise
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _what(value: Any) -> str:

@@ -162,7 +162,7 @@ def locate(descriptor: int, member: Member, size: int) -> Extent:
         raise Truncated("the archive ends in the middle of a member", entry=member.name)
     signature, _, flags, method, _, _, crc, packed, length, name_length, extra = _LOCAL.unpack_from(found)
     # Written before the data, the header may leave these to the directory (0, with flag 8) or to zip64 (all ones).
-    numbers_agree = crc in (0, member.crc32) and all(n in (0, _FULL32, member.length) for n in (packed, length))
+    numbers_agree = crc in (0, member.crc32) and {packed, length} <= {0, _FULL32, member.length}
     names_agree = found[_LOCAL.size :] == name and name_length == len(name)
     if signature != _LOCAL_SIGNATURE or method != 0 or flags & _ENCRYPTED or not (numbers_agree and names_agree):
         raise Malformed("the member and the zip directory contradict each other", entry=member.name)
