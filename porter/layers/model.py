@@ -14,7 +14,16 @@ Certainty = Literal["certain", "inferred", "undecided"]
 
 # Strongest first. The first five can settle a kind for certain; the others only narrow it down.
 EvidenceSource = Literal[
-    "user", "network", "pickled module", "record", "names", "structure", "metadata", "neighbours", "shapes"
+    "user",
+    "network",
+    "pickled module",
+    "record",
+    "names",
+    "siblings",
+    "structure",
+    "metadata",
+    "neighbours",
+    "shapes",
 ]
 
 

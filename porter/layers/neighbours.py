@@ -4,158 +4,235 @@ A state dict lists layers in order of declaration, which usually is the order of
 channels that follows a convolution with C output channels (or precedes one with C input channels) works on that
 convolution's data, so a 5-D weight means BatchNorm3d, a 4-D one BatchNorm2d, a linear layer BatchNorm1d.
 
-This is inference, not proof, and is reported as such. Three habits of real networks need care:
+This is inference, not proof, and is reported as such. Habits of real networks that need care:
 - convolutions declared before their norms (conv1, conv2, bn1, bn2): the k-th norm behind a run of k or more
   weights has its convolution in that run;
+- side branches (a squeeze-and-excitation's linear layers between a convolution and its norm): of several weights
+  with the norm's channels, those in the innermost module around the norm count;
 - a norm behind a norm (conv, bn, pool, flatten, bn, linear): it has no convolution left, what it feeds decides;
-- concatenations (DenseNet): no neighbour has its channels, but all convolutions of the network agree.
+- concatenations (DenseNet): no neighbour has its channels, but all convolutions of the network agree;
+- a scale and shift without statistics beside linear layers is a LayerNorm: a batch or instance normalisation there
+  would have statistics, or nothing to average over.
+
+Every question is answered in the time that the names' depth takes, whatever the number of layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from porter.layers.groups import Group
-from porter.layers.kinds import Dialect
+from porter.layers.weights import LINEAR, Weight
 
-
-@dataclass(frozen=True)
-class Weight:
-    """A layer that mixes channels: a convolution, a linear layer.
-
-    Attributes:
-        name: dotted path.
-        axes: spatial axes of its data: 3, 2 or 1; 0 for a linear layer.
-        channels: output channels, read as an ordinary convolution's unless its bias shows a transposed one.
-        outputs, inputs: channel counts its weight may stand for (a transposed convolution stores them swapped, and
-            the weight's shape does not tell which it is).
-    """
-
-    name: str
-    axes: int
-    channels: int
-    outputs: frozenset[int]
-    inputs: frozenset[int]
-
-    @property
-    def what(self) -> str:
-        return f"{self.axes + 2}-D weight" if self.axes else "linear layer"
+# Weights that are named one by one in a finding's text.
+_NAMED = 4
+# Modules around a layer that are looked at; a name is a stranger's, and may have a dot at every other character.
+_DEPTH = 32
 
 
 @dataclass(frozen=True)
 class Norm:
-    """A normalisation candidate: its place in the order, and its channels (None where no tensor tells)."""
+    """A normalisation candidate in the order of layers.
+
+    Attributes:
+        name: dotted path.
+        channels: None where no tensor tells.
+        tracked: whether it may keep running statistics (it has some, or no tensor at all).
+    """
 
     name: str
     channels: int | None
+    tracked: bool = True
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the neighbours say: the spatial axes they leave possible (none: no evidence), and the words for it."""
+    """What the neighbours say: the spatial axes they leave possible (none: no evidence), and the words for it.
+
+    `axes` is {0} only where nothing but a LayerNorm or GroupNorm beside linear layers is meant.
+    """
 
     axes: frozenset[int]
     text: str
+
+
+@dataclass
+class _Feeders:
+    """Weights of one run that put out the same number of channels: how many, on which axes, and the last few."""
+
+    count: int = 0
+    axes: frozenset[int] = frozenset()
+    last: deque[Weight] = field(default_factory=lambda: deque(maxlen=_NAMED))
+
+    def add(self, weight: Weight) -> None:
+        self.count += 1
+        self.axes |= weight.axes
+        self.last.appendleft(weight)
+
+
+@dataclass
+class _Run:
+    """Weights without a norm between them, and the norms behind them.
+
+    Attributes:
+        weights: in their order.
+        norms: how many norms stand behind it.
+        below: (channels, module) -> the weights of the run below that module with that many output channels.
+        taken: (channels, module) -> how many of those have a norm of their own deeper inside the module.
+    """
+
+    weights: list[Weight] = field(default_factory=list)
+    norms: int = 0
+    below: dict[tuple[int, str], _Feeders] = field(default_factory=dict)
+    taken: Counter[tuple[int, str]] = field(default_factory=Counter)
+
+    def add(self, weight: Weight) -> None:
+        self.weights.append(weight)
+        for module in _modules_around(weight.name):
+            for channels in weight.outputs:
+                self.below.setdefault((channels, module), _Feeders()).add(weight)
+
+    def feeders(self, norm: Norm) -> _Feeders | None:
+        """The weights that may feed the next norm behind the run: those in the innermost module around it."""
+        if norm.channels is None or self.norms >= len(self.weights):
+            return None
+        places = [(norm.channels, module) for module in _modules_around(norm.name)]
+        found = next((i for i, place in enumerate(places) if place in self.below), None)
+        if found is None:
+            return None
+        for place in places[found + 1 :]:
+            self.taken[place] += 1
+        feeders = self.below[places[found]]
+        return feeders if self.taken[places[found]] < feeders.count else None
 
 
 class Neighbourhood:
     """The order of weights and norms in one checkpoint."""
 
     def __init__(self, sequence: Sequence[Weight | Norm]) -> None:
-        self._sequence = sequence
-        self._place = {item.name: i for i, item in enumerate(sequence)}
-        self._network_axes = {w.axes for w in sequence if isinstance(w, Weight) and w.axes}
+        self._network_axes = frozenset[int]()
+        self._runs: dict[str, tuple[_Run, int]] = {}
+        self._feeders: dict[str, _Feeders | None] = {}
+        self._next: dict[str, Weight | None] = {}
+        run = _Run()
+        for item in sequence:
+            if isinstance(item, Weight):
+                run = _Run() if run.norms else run
+                run.add(item)
+                self._network_axes |= item.axes - LINEAR
+            else:
+                self._runs[item.name] = run, run.norms
+                self._feeders[item.name] = run.feeders(item)
+                run.norms += 1
+        following: Weight | None = None
+        for item in reversed(sequence):
+            if isinstance(item, Weight):
+                following = item
+            else:
+                self._next[item.name] = following
 
     def about(self, norm: Norm) -> Finding:
         """What surrounds `norm` says about its data."""
-        place = self._place[norm.name]
-        run, norms_between = self._run_before(place)
-        feeding = [w for w in reversed(run) if norms_between < len(run) and norm.channels in w.outputs]
-        fed = self._next_weight(place)
+        feeders, fed = self._feeders[norm.name], self._next[norm.name]
         if fed is not None and norm.channels not in fed.inputs:
             fed = None
-        if feeding:
-            return self._fed_by(norm, feeding, fed)
-        if fed is not None and fed.axes:
-            return _says({fed.axes}, f"it feeds {fed.name} ({fed.what}, {norm.channels} input channels)")
-        return self._by_the_network(norm, run, norms_between, fed)
+        if feeders:
+            return self._fed_by(norm, feeders, fed)
+        if fed is not None and not fed.is_linear:
+            return _says(fed.axes, f"it feeds {fed.name} ({fed.what}, {norm.channels} input channels)")
+        if fed is not None and not norm.tracked:
+            return Finding(LINEAR, f"it has no statistics and feeds {fed.name} ({fed.what})")
+        return self._by_the_network(norm, fed)
 
     def feeder_channels(self, norm: Norm) -> int | None:
         """Channels of a norm that has no tensors of its own: what the convolution before it puts out.
 
         None where several weights stand before it and the norms behind them do not pair off with them.
         """
-        place = self._place[norm.name]
-        run, norms_between = self._run_before(place)
-        norms_after = next(
-            (i for i, item in enumerate(self._sequence[place:]) if isinstance(item, Weight)),
-            len(self._sequence) - place,
-        )
-        if len(run) == norms_between + norms_after:
-            return run[norms_between].channels
-        return run[-1].channels if len(run) == 1 and not norms_between else None
+        run, before = self._runs[norm.name]
+        if len(run.weights) == run.norms:
+            return run.weights[before].channels
+        return run.weights[-1].channels if len(run.weights) == 1 and not before else None
 
-    def _fed_by(self, norm: Norm, feeding: list[Weight], fed: Weight | None) -> Finding:
-        nearest = feeding[0]
-        axes = {w.axes for w in feeding}
+    def _fed_by(self, norm: Norm, feeders: _Feeders, fed: Weight | None) -> Finding:
+        nearest, *others = feeders.last
         text = f"fed by {nearest.name} ({nearest.what}, {norm.channels} output channels)"
-        # Across the border of a module the next convolution may be nearer in truth than the previous one.
-        if fed is not None and fed.axes and fed.axes != nearest.axes and _parent(nearest.name) != _parent(norm.name):
-            axes.add(fed.axes)
-            text += f", but it feeds {fed.name} ({fed.what})"
-        elif len(axes) > 1:
-            text += ", among others: " + ", ".join(f"{w.name} ({w.what})" for w in feeding[1:])
-        return _says(axes, text)
+        if feeders.axes == LINEAR and not norm.tracked:
+            return Finding(LINEAR, f"it has no statistics and is {text}")
+        if fed and not fed.is_linear and fed.axes != nearest.axes and not _encloses(nearest, norm, fed):
+            return _says(feeders.axes | fed.axes, f"{text}, but it feeds {fed.name} ({fed.what})")
+        if len(feeders.axes) > 1 and others:
+            text += ", among others: " + ", ".join(f"{weight.name} ({weight.what})" for weight in others)
+        return _says(feeders.axes, text)
 
-    def _by_the_network(self, norm: Norm, run: list[Weight], norms_between: int, fed: Weight | None) -> Finding:
+    def _by_the_network(self, norm: Norm, fed: Weight | None) -> Finding:
         """No neighbour has the channels: what all convolutions of the network agree on, where that can be meant."""
-        behind_linear = bool(run) and not run[-1].axes
-        behind_its_own_norm = norms_between >= len(run) and fed is not None and not fed.axes
+        run, before = self._runs[norm.name]
+        behind_linear = bool(run.weights) and run.weights[-1].is_linear
+        behind_its_own_norm = before >= len(run.weights) and fed is not None and fed.is_linear
         if len(self._network_axes) != 1 or behind_linear or behind_its_own_norm:
             return Finding(frozenset(), "no convolution beside it has its channels")
         (axes,) = self._network_axes
-        return _says({axes}, f"every convolution of the network has a {axes + 2}-D weight")
-
-    def _run_before(self, place: int) -> tuple[list[Weight], int]:
-        """The last unbroken run of weights before `place`, and how many norms stand between it and `place`."""
-        last = place - 1
-        while last >= 0 and isinstance(self._sequence[last], Norm):
-            last -= 1
-        run: list[Weight] = []
-        for i in range(last, -1, -1):
-            item = self._sequence[i]
-            if not isinstance(item, Weight):
-                break
-            run.append(item)
-        return run[::-1], place - 1 - last
-
-    def _next_weight(self, place: int) -> Weight | None:
-        return next((item for item in self._sequence[place + 1 :] if isinstance(item, Weight)), None)
+        return _says([axes], f"every convolution of the network has {axes} spatial ax{'is' if axes == 1 else 'es'}")
 
 
-def weight_of(group: Group, dialect: Dialect) -> Weight | None:
-    """`group` as a channel-mixing layer, None where its `weight` is not one (rank 2 to 5)."""
-    spec = group.tensors.get("weight")
-    if spec is None or not 2 <= len(spec.shape) <= 5:
-        return None
-    shape = spec.shape
-    axes = len(shape) - 2
-    if dialect == "mindspore" and axes == 2 and shape[2] == 1 and shape[3] != 1:
-        axes = 1  # MindSpore's Conv1d carries an axis more
-    first, second = shape[:2]
-    bias = group.tensors.get("bias")
-    if not axes or (bias is not None and bias.shape == (first,) and first != second):
-        return Weight(group.name, axes, first, frozenset([first]), frozenset([second]))
-    if bias is not None and bias.shape == (second,) and first != second:
-        return Weight(group.name, axes, second, frozenset([second]), frozenset([first]))
-    either = frozenset(shape[:2])
-    return Weight(group.name, axes, first, either, either)
+def about_weight(weight: Weight) -> Finding:
+    """What the other weights of the network say about the spatial axes of this one."""
+    if len(weight.axes) > 1 or weight.is_sparse:
+        return Finding(frozenset(), "nothing that decides a name")
+    return _says(weight.axes, f"{weight.what}, read as the other kernels of the network are")
+
+
+def outer_norms(groups: Mapping[str, Group]) -> dict[str, str]:
+    """Norms whose scale and shift sit on the module around them: inner -> outer, as PySlowFast's SubBatchNorm3d.
+
+    The outer module has nothing but a 1-D `weight` and `bias`, the inner ones have statistics without either, over
+    the same channels or (split over the batch) a multiple of them. The outer one is a module of the user's own, whose
+    parameters keep their names.
+    """
+    found = {}
+    for name, inner in groups.items():
+        outer = groups.get(_parent(name)) if name else None
+        if outer is None or "running_mean" not in inner.tensors or "weight" in inner.tensors:
+            continue
+        shapes = {spec.shape for spec in outer.tensors.values()}
+        channels = inner.tensors["running_mean"].shape
+        if set(outer.tensors) <= {"weight", "bias"} and len(shapes) == 1:
+            (own,) = shapes
+            if len(own) == len(channels) == 1 and own[0] and channels[0] % own[0] == 0:
+                found[name] = outer.name
+    return found
 
 
 def _says(axes: Iterable[int], text: str) -> Finding:
     """A linear layer's data has 0 spatial axes, and its normalisation is the 1-D kind."""
     return Finding(frozenset(max(a, 1) for a in axes), text)
+
+
+def _encloses(before: Weight, norm: Norm, after: Weight) -> bool:
+    """Whether a norm belongs to the weight before it: they share a module, the weight after it does not, or no more.
+
+    Across the border of a module the next convolution may be nearer in truth than the previous one.
+    """
+    shared = _shared_modules(before.name, norm.name)
+    return shared > _shared_modules(after.name, norm.name) or _parent(before.name) == _parent(norm.name)
+
+
+def _modules_around(name: str) -> Iterator[str]:
+    """Paths of the modules that a layer lies in, innermost first, the root ("") last; not all if very deep."""
+    depth = 0
+    while name and depth < _DEPTH:
+        name = _parent(name)
+        depth += 1
+        yield name
+    if name:
+        yield ""
+
+
+def _shared_modules(one: str, other: str) -> int:
+    return len(set(_modules_around(one)) & set(_modules_around(other)))
 
 
 def _parent(name: str) -> str:

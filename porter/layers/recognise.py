@@ -25,9 +25,11 @@ from porter.layers.composites import Composites
 from porter.layers.groups import Group, candidates, group_tensors, shapes_of, slots_of
 from porter.layers.kinds import KINDS, Dialect, Kind
 from porter.layers.model import Certainty, Evidence, Layer
-from porter.layers.neighbours import Neighbourhood, Norm, Weight, weight_of
+from porter.layers.neighbours import Neighbourhood, Norm, about_weight, outer_norms
 from porter.layers.patterns import matches
 from porter.layers.settings import Settings
+from porter.layers.siblings import by_siblings
+from porter.layers.weights import LINEAR, Weight, weights_of
 
 # PyTorch's float modules carry version 2 in `_metadata` only here: torch/nn/modules/batchnorm.py, instancenorm.py.
 _VERSION_2 = tuple(kind for kind in KINDS.values() if kind.version == 2)
@@ -72,9 +74,9 @@ def recognise(checkpoint: Checkpoint, dialect: Dialect, specs: Iterable[TensorSp
         UsageError: `--layer` names a kind that the tensors of a layer cannot be, or matches no layer.
     """
     recogniser = _Recogniser(checkpoint, dialect, specs, hints)
-    layers = [recogniser.layer(name) for name in recogniser.order]
+    layers = recogniser.layers()
     _check_patterns(hints, recogniser.patterns_used)
-    return recogniser.composites.applied(layer for layer in layers if layer is not None)
+    return recogniser.composites.applied(layers)
 
 
 class _Recogniser:
@@ -86,17 +88,28 @@ class _Recogniser:
         self.pickled = {facts.name: facts for facts in checkpoint.modules}
         self.network = {hints.wrapper + facts.name: facts for facts in hints.network}
         self.groups = group_tensors(specs, dialect)
+        self.weights = weights_of(self.groups, dialect)
+        self.outer_norm = outer_norms(self.groups)
+        self.outer_norms = set(self.outer_norm.values())
         self.candidates = {name: self._likely(group) for name, group in self.groups.items()}
         self.composites = Composites(dialect, self.candidates, self._said_of_composite)
         self.order = self._with_parameterless_layers()
         items = (self._neighbour(name) for name in self.order)
         self.neighbourhood = Neighbourhood([item for item in items if item is not None])
 
-    def layer(self, name: str) -> Layer | None:
-        """The layer called `name`; None where its tensors are no layer that bnport has a rule for."""
+    def layers(self) -> list[Layer]:
+        """In the checkpoint's order, those that are no layer bnport has a rule for left out."""
+        found = {name: layer for name in self.order if (layer := self.layer(name))}
+        for name, evidence in by_siblings(found.values()).items():
+            found[name] = self.layer(name, evidence) or found[name]
+        return list(found.values())
+
+    def layer(self, name: str, *more: Evidence) -> Layer | None:
+        """The layer called `name`, `more` being said about it; None where no rule is for its tensors."""
         possible = self.candidates[name] if name in self.candidates else self._possible_without_tensors(name)
-        evidence = [e for e in (*self._decisive(name, possible), *self._circumstantial(name, possible)) if e]
-        kinds, certainty = _weigh(possible, evidence)
+        circumstantial = self._circumstantial(name, possible)
+        evidence = [e for e in (*self._decisive(name, possible), *more, *circumstantial) if e]
+        kinds, certainty = _weigh(possible, self._fitting(name) or possible, evidence)
         if not kinds and not evidence:
             return None
         group = self.groups.get(name, Group(name, {}))
@@ -189,13 +202,14 @@ class _Recogniser:
         )
 
     def _names(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
+        """MindSpore's names, where they leave one rule. Those of BatchNorm2d are InstanceNorm3d's as well."""
         group = self.groups.get(name)
         if self.dialect != "mindspore" or group is None or not possible:
             return None
         own = sorted(set(group.tensors) - {"weight", "bias"})
         if not own or len({kind.rule for kind in possible}) > 1:
             return None
-        return Evidence("names", possible, f"MindSpore's names: {', '.join(own)}")
+        return Evidence("names", self._fitting(name), f"MindSpore's names: {', '.join(own)}")
 
     def _metadata(self, name: str) -> Evidence | None:
         facts = self.pickled.get(name)
@@ -211,13 +225,17 @@ class _Recogniser:
         return Evidence("metadata", others, f"_metadata says version {version}: no batch or instance normalisation")
 
     def _neighbours(self, name: str) -> Evidence | None:
-        norm = self._neighbour(name)
-        if not isinstance(norm, Norm):
+        item = self._neighbour(self.outer_norm.get(name, name))
+        if isinstance(item, Weight):
+            finding = about_weight(item)
+        elif item is not None:
+            finding = self.neighbourhood.about(item)
+        if item is None or not finding.axes:
             return None
-        finding = self.neighbourhood.about(norm)
-        if not finding.axes:
-            return None
-        kinds = tuple(kind for kind in KINDS.values() if kind.spatial is None or kind.spatial in finding.axes)
+        if finding.axes == LINEAR:
+            kinds = tuple(kind for kind in KINDS.values() if not kind.is_norm_with_statistics)
+        else:
+            kinds = tuple(kind for kind in KINDS.values() if kind.spatial is None or kind.spatial in finding.axes)
         return Evidence("neighbours", kinds, finding.text)
 
     def _shapes(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
@@ -225,12 +243,19 @@ class _Recogniser:
         if group is None:
             return None
         found = ", ".join(f"{leaf} {list(spec.shape)}" for leaf, spec in group.tensors.items())
-        return Evidence("shapes", possible, found)
+        return Evidence("shapes", self._fitting(name), found)
+
+    def _fitting(self, name: str) -> tuple[Kind, ...]:
+        """The candidates by names and shapes; () for a layer without tensors."""
+        group = self.groups.get(name)
+        fitting = candidates(group, self.dialect) if group else ()
+        return tuple(kind for kind in fitting if not kind.only_when_named or self._named(kind, name))
 
     def _likely(self, group: Group) -> tuple[Kind, ...]:
-        """The candidates by names and shapes, less those that are never meant where another one fits."""
-        fitting = candidates(group, self.dialect)
-        fitting = tuple(kind for kind in fitting if not kind.only_when_named or self._named(kind, group.name))
+        """The candidates, less those that are never meant where another one fits."""
+        if group.name in self.outer_norms:
+            return ()
+        fitting = self._fitting(group.name)
         likely = tuple(kind for kind in fitting if not _unlikely(kind, group))
         return likely or fitting
 
@@ -266,15 +291,19 @@ class _Recogniser:
         return self.versions.get(name) == 2
 
     def _neighbour(self, name: str) -> Weight | Norm | None:
+        """What `name` is in the order of weights and norms; None for the rest."""
         group = self.groups.get(name)
         if group is None:
             return Norm(name, self._channels_from_class(name))
-        weight = weight_of(group, self.dialect)
-        possible = self.candidates[name]
-        if weight or not any(kind.is_norm_with_statistics for kind in possible):
-            return weight
-        slots = slots_of(group, possible[0], self.dialect)
-        return Norm(name, possible[0].channels(shapes_of(group, slots)))
+        if name in self.weights:
+            return self.weights[name]
+        if name in self.outer_norms:
+            return Norm(name, next(iter(group.tensors.values())).shape[0])
+        norms = [kind for kind in self.candidates[name] if kind.is_norm_with_statistics]
+        if not norms or name in self.outer_norm:
+            return None
+        slots = slots_of(group, norms[0], self.dialect)
+        return Norm(name, norms[0].channels(shapes_of(group, slots)), tracked="mean" in slots)
 
     def _channels_without_tensors(self, name: str) -> int | None:
         return self._channels_from_class(name) or self.neighbourhood.feeder_channels(Norm(name, None))
@@ -329,20 +358,30 @@ def _unlikely(kind: Kind, group: Group) -> bool:
     return kind.name == "Bilinear"
 
 
-def _weigh(possible: tuple[Kind, ...], evidence: list[Evidence]) -> tuple[tuple[Kind, ...], Certainty]:
-    """The kinds that the evidence leaves, and how sure that is."""
+def _weigh(
+    possible: tuple[Kind, ...], fitting: tuple[Kind, ...], evidence: list[Evidence]
+) -> tuple[tuple[Kind, ...], Certainty]:
+    """The kinds that the evidence leaves, and how sure that is.
+
+    Args:
+        possible: the likely kinds.
+        fitting: these, and those that are only meant where none of the likely ones can be.
+        evidence: strongest first.
+    """
     if not evidence:
         return (), "undecided"
     strongest = evidence[0]
     if strongest.source in _OVERRULING and len({kind.rule for kind in strongest.kinds}) == 1:
-        fitting = tuple(kind for kind in strongest.kinds if kind in possible or strongest.source == "user")
-        return (fitting, "certain") if fitting else (possible, "undecided")
-    left = possible
-    for piece in evidence:
-        left = tuple(kind for kind in left if kind in piece.kinds)
+        said = tuple(kind for kind in strongest.kinds if kind in fitting or strongest.source == "user")
+        return (said, "certain") if said else (possible, "undecided")
+    left = _left(possible, evidence) or _left(fitting, evidence)
     if not left or len({kind.rule for kind in left}) > 1:
         return left or possible, "undecided"
-    return left, "certain" if strongest.source == "names" else "inferred"
+    return left, "certain" if strongest.source == "names" and left == strongest.kinds else "inferred"
+
+
+def _left(kinds: tuple[Kind, ...], evidence: list[Evidence]) -> tuple[Kind, ...]:
+    return tuple(kind for kind in kinds if all(kind in piece.kinds for piece in evidence))
 
 
 def _check_patterns(hints: Hints, used: set[str]) -> None:

@@ -149,6 +149,8 @@ class Kind:
         """Whether tensors of these shapes (slot -> shape as stored in `dialect`) can be one layer of this kind."""
         if not set(self.needs) <= set(shapes) or ("mean" in shapes) != ("variance" in shapes):
             return False
+        if dialect == "mindspore" and any(p.always_in_mindspore and p.slot not in shapes for p in self.parameters):
+            return False
         if not all(self.parameter(slot).accepts(shape, dialect) for slot, shape in shapes.items()):
             return False
         if any(p.sizes for p in self.parameters):

@@ -1,0 +1,144 @@
+"""The layers that mix channels, and on how many spatial axes their weights say they work.
+
+The rank of a weight usually is its number of spatial axes plus two. Two habits make it ambiguous, and then the other
+weights of the network have a say:
+
+- sparse convolutions of point clouds keep the kernel's axes elsewhere: (O, kD, kH, kW, I) in spconv 2,
+  (kD, kH, kW, I, O) in spconv 1, `kernel` (K, I, O) in MinkowskiEngine and torchsparse. Their data is a list of
+  points, (N, C), as a linear layer's, and its normalisation is BatchNorm1d;
+- MindSpore's Conv1d is a Conv2d over a height of 1: (O, I, 1, K) may be either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from porter.layers.groups import Group
+from porter.layers.kinds import Dialect
+
+Shape = tuple[int, ...]
+
+# Kernels of sparse convolutions have at most 7 taps an axis, and no axis of a dense kernel has 16 where the others
+# have so few: a last axis that long counts channels.
+_SPARSE_KERNEL = 7
+_CHANNELS = 16
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A layer that mixes channels: a convolution, a linear layer.
+
+    Attributes:
+        name: dotted path.
+        axes: the numbers of spatial axes its data may have: 3, 2 or 1; 0 for a linear layer.
+        what: the layer in words.
+        channels: output channels, read as an ordinary convolution's unless its bias shows a transposed one.
+        outputs, inputs: channel counts its weight may stand for (a transposed convolution stores them swapped, and
+            the weight's shape does not tell which it is).
+    """
+
+    name: str
+    axes: frozenset[int]
+    what: str
+    channels: int
+    outputs: frozenset[int]
+    inputs: frozenset[int]
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.what == SPARSE
+
+    @property
+    def is_linear(self) -> bool:
+        return self.axes == LINEAR
+
+
+LINEAR = frozenset([0])
+POINTS = frozenset([1])
+SPARSE = "sparse convolution"
+
+
+def weights_of(groups: Mapping[str, Group], dialect: Dialect) -> dict[str, Weight]:
+    """The channel-mixing layers among `groups`, by name, in their order."""
+    shapes = {name: shape for name, group in groups.items() if (shape := _weight_shape(group))}
+    network = _Shapes(shapes.values(), dialect)
+    found = {}
+    for name, group in groups.items():
+        if name in shapes:
+            found[name] = _weight(name, shapes[name], group, network)
+        elif "kernel" in group.tensors and len(group.tensors["kernel"].shape) in (2, 3):
+            inputs, outputs = group.tensors["kernel"].shape[-2:]
+            sides = frozenset([outputs]), frozenset([inputs])
+            found[name] = Weight(name, POINTS, SPARSE, outputs, *sides)
+    return found
+
+
+def _weight_shape(group: Group) -> Shape | None:
+    spec = group.tensors.get("weight")
+    return spec.shape if spec and 2 <= len(spec.shape) <= 5 and 0 not in spec.shape else None
+
+
+class _Shapes:
+    """What all weights of a network together say about the ambiguous ones."""
+
+    def __init__(self, shapes: Iterable[Shape], dialect: Dialect) -> None:
+        known = set(shapes)
+        self._dialect = dialect
+        self._kernels = {shape[2:] for shape in known if len(shape) == 4}
+        self._tall = any(height > 1 for height, _ in self._kernels)
+        self._flat = any(
+            height == 1 and width > 1 and (width, 1) not in self._kernels for height, width in self._kernels
+        )
+        five = [shape for shape in known if len(shape) == 5]
+        self._some_sparse = any(_is_sparse(shape) for shape in five)
+        self._some_dense = any(not _may_be_sparse(shape) for shape in five)
+
+    def axes(self, shape: Shape) -> frozenset[int]:
+        if len(shape) == 5 and _may_be_sparse(shape) and self._some_sparse:
+            sure = _is_sparse(shape) or not self._some_dense
+            return POINTS if sure else frozenset([1, 3])
+        if len(shape) == 4 and self._dialect == "mindspore" and shape[2] == 1:
+            return self._flat_kernel(shape[3])
+        return frozenset([len(shape) - 2])
+
+    def _flat_kernel(self, width: int) -> frozenset[int]:
+        """Of a kernel 1 x `width` in MindSpore: Conv1d's if no kernel is taller, Conv2d's if none is only wide.
+
+        A kernel `width` x 1 beside it shows the two halves of a separated square.
+        """
+        if width > 1 and (width, 1) in self._kernels:
+            return frozenset([2])
+        if self._tall != self._flat:
+            return frozenset([2 if self._tall else 1])
+        return frozenset([1, 2])
+
+
+def _is_sparse(shape: Shape) -> bool:
+    """Whether a 5-D weight cannot be (O, I, kD, kH, kW)."""
+    new = max(shape[1:4]) <= _SPARSE_KERNEL and shape[4] >= _CHANNELS
+    old = max(shape[:3]) <= _SPARSE_KERNEL and min(shape[3:]) > _SPARSE_KERNEL and shape[4] >= _CHANNELS
+    return new or old
+
+
+def _may_be_sparse(shape: Shape) -> bool:
+    return max(shape[1:4]) <= _SPARSE_KERNEL or max(shape[:3]) <= _SPARSE_KERNEL
+
+
+def _weight(name: str, shape: Shape, group: Group, network: _Shapes) -> Weight:
+    axes = network.axes(shape)
+    if len(shape) == 5 and axes == POINTS:
+        outputs = {shape[0]} if max(shape[1:4]) <= _SPARSE_KERNEL else set()
+        inputs = {shape[4]} if outputs else set()
+        if max(shape[:3]) <= _SPARSE_KERNEL:
+            outputs, inputs = outputs | {shape[4]}, inputs | {shape[3]}
+        return Weight(name, axes, SPARSE, max(outputs), frozenset(outputs), frozenset(inputs))
+    what = "linear layer" if axes == LINEAR else f"{len(shape)}-D weight"
+    first, second = shape[:2]
+    bias = group.tensors.get("bias")
+    if axes == LINEAR or (bias is not None and bias.shape == (first,) and first != second):
+        return Weight(name, axes, what, first, frozenset([first]), frozenset([second]))
+    if bias is not None and bias.shape == (second,) and first != second:
+        return Weight(name, axes, what, second, frozenset([second]), frozenset([first]))
+    either = frozenset(shape[:2])
+    return Weight(name, axes, what, first, either, either)
