@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from porter import conversion, record
 from porter.destination import Destination, WriteOptions, destination, plan_for
-from porter.errors import BackendError, VerificationFailed
+from porter.errors import BackendError, UsageError, VerificationFailed
 from porter.formats import open_checkpoint
 from porter.layers.model import Layer
+from porter.optimizer.classes import class_written
 from porter.plan import Plan, dtype_called
 from porter.source import Source, SourceOptions, dialect_of, open_source
+from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
 from porter.verification.files import TargetOptions, Verification, verify_output
+from porter.verification.network_results import NetworkResult
 
 StrPath = str | os.PathLike[str]
 
@@ -141,10 +144,10 @@ def convert(
         BnportError: one of its subclasses, see `porter.errors`; nothing is written then.
     """
     write = write_options or WriteOptions()
-    opened = open_source(Path(source), source_options or SourceOptions())
+    opened = open_source(Path(source), source_options or SourceOptions(), optimizer=write.optimizer is not None)
     to = destination(Path(output), opened, write)
     plan = plan_for(opened, to.to, write)
-    notes = (*opened.notes, *_left_out_notes(opened), *inference_notes(opened, plan))
+    notes = (*opened.notes, *_left_out_notes(opened, plan), *inference_notes(opened, plan))
     if dry_run:
         return Conversion(opened, to, plan, None, None, notes)
     verdicts: list[Verification] = []
@@ -167,9 +170,10 @@ def verify(
     target_eps: float | None = None,
     target_momentum: float | None = None,
     options: Options | None = None,
+    inputs: Sequence[NetworkInput] = (),
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Verification:
-    """Check a converted file against its source, tensor by tensor and layer by layer.
+    """Check a converted file against its source, tensor by tensor, layer by layer, and as whole networks.
 
     Args:
         source: what was converted.
@@ -181,6 +185,7 @@ def verify(
         target_eps, target_momentum: how all layers on the output's side are configured, momentum in the terms of
             its framework.
         options: how layers are run.
+        inputs: of both networks, which are then run whole; needs `model` and `net`.
         on_layer: called with (layers verified, layers in all).
 
     Raises:
@@ -188,13 +193,32 @@ def verify(
         the result.
     """
     given = source_options or SourceOptions()
-    opened = open_source(Path(source), given)
     target = Path(output)
     write = write_options or _recorded_options(target)
+    opened = open_source(Path(source), given, optimizer=write.optimizer is not None)
     plan = plan_for(opened, write.to or dialect_of(open_checkpoint(target)), write)
     network = _target_network(given, plan)
     configured = TargetOptions(network, target_eps, target_momentum)
-    return verify_output(opened, plan, target, options or Options(), configured, on_layer)
+    run = options or Options()
+    found = verify_output(opened, plan, target, run, configured, on_layer)
+    if inputs:
+        return replace(found, network=_compare_networks(opened, plan, target, given, inputs, run))
+    if network and given.model and given.net:
+        note = "--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too"
+        return replace(found, warnings=(*found.warnings, note))
+    return found
+
+
+def _compare_networks(
+    source: Source, plan: Plan, output: Path, given: SourceOptions, inputs: Sequence[NetworkInput], options: Options
+) -> NetworkResult:
+    from porter.verification.networks import check_networks, open_twins
+
+    if not (given.model and given.net and _target_network(given, plan)):
+        hint = "--model names PyTorch's, --net MindSpore's; one of the two files belongs to each."
+        raise UsageError("needs both networks", entry=f"--input-shape {inputs[0]}", hint=hint)
+    twins = open_twins(source, plan, open_checkpoint(output), given.model, given.net, options.device)
+    return check_networks(twins, inputs, options)
 
 
 def _target_network(options: SourceOptions, plan: Plan) -> str | None:
@@ -210,7 +234,8 @@ def _recorded_options(output: Path) -> WriteOptions:
     if found is None or not found.is_of(open_checkpoint(output).specs):
         return WriteOptions()
     dtype = dtype_called(found.dtype) if found.dtype else None
-    return WriteOptions(to=found.plan.to, strip_prefix=found.strip_prefix, dtype=dtype)
+    optimizer = class_written(found.optimizer.name, found.plan.to) if found.optimizer else None
+    return WriteOptions(to=found.plan.to, strip_prefix=found.strip_prefix, dtype=dtype, optimizer=optimizer)
 
 
 def _demand(found: Verification, *, strict: bool, file: Path) -> None:
@@ -245,10 +270,12 @@ class Refuted(VerificationFailed):
         return {**super().document(), "verification": self.verification.to_json()}
 
 
-def _left_out_notes(source: Source) -> list[str]:
+def _left_out_notes(source: Source, plan: Plan) -> list[str]:
     notes = [f"{entry.name}: {entry.what}; left out" for entry in source.checkpoint.left_out]
-    if source.left_out:
-        notes.append(f"{len(source.left_out)} entries of optimizer state are left out")
+    if plan.optimizer:
+        notes += plan.optimizer.notes
+    elif source.left_out:
+        notes.append(f"{len(source.left_out)} entries of optimizer state are left out; --optimizer carries them")
     others = source.checkpoint.other_containers
     if others:
         taken = source.checkpoint.container or "the top level"

@@ -14,8 +14,10 @@ import click
 from porter.destination import WriteOptions
 from porter.formats.shards import parse_size
 from porter.layers.kinds import DIALECTS
+from porter.optimizer.classes import AUTO, CHOICES
 from porter.plan import dtype_called
 from porter.source import SourceOptions
+from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,6 +42,18 @@ def _layer(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
             raise click.BadParameter(f"{value!r} is not PATTERN=KIND, such as 'stem.*=BatchNorm3d'")
         pairs.append((pattern, kind))
     return tuple(pairs)
+
+
+def input_shape(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[NetworkInput, ...]:
+    """Callback for `--input-shape`: `1x3x8x32x32`, or `NAME=1x3x8x32x32`."""
+    inputs = []
+    for value in values:
+        name, _, shape = value.rpartition("=")
+        sizes = shape.split("x")
+        if not all(size.isdecimal() and int(size) for size in sizes) or (name and not name.isidentifier()):
+            raise click.BadParameter(f"{value!r} is no shape, such as 1x3x8x32x32 or clips=1x3x8x32x32")
+        inputs.append(NetworkInput(tuple(map(int, sizes)), name or None))
+    return tuple(inputs)
 
 
 source_options = _together(
@@ -79,6 +93,15 @@ name_options = _together(
     click.option("--to", type=click.Choice(DIALECTS), help="Whose names the output bears (default: the other's)."),
     click.option("--strip-prefix", default="", metavar="PREFIX", help="Remove from all names; 'auto': a wrapper's."),
     click.option("--dtype", help="Floating-point tensors are cast to this: float16, bfloat16, float32, float64."),
+    click.option(
+        "--optimizer",
+        type=click.Choice(CHOICES),
+        is_flag=False,
+        flag_value=AUTO,
+        metavar="[=CLASS]",
+        help="Carry the optimizer's state, too, so that training goes on; =CLASS chooses the class to write for. "
+        f"Classes: {', '.join(CHOICES[1:])}.",
+    ),
 )
 
 output_options = _together(
@@ -106,6 +129,7 @@ def take_name_options(given: dict[str, Any]) -> WriteOptions:
     return WriteOptions(
         to=given.pop("to"),
         strip_prefix=given.pop("strip_prefix"),
+        optimizer=given.pop("optimizer"),
         dtype=dtype_called(dtype) if dtype else None,
     )
 

@@ -9,6 +9,7 @@ import click
 
 from porter import api
 from porter.cli.options import (
+    input_shape,
     name_options,
     output_options,
     print_json,
@@ -21,6 +22,7 @@ from porter.cli.options import (
 )
 from porter.destination import WriteOptions
 from porter.errors import VerificationFailed
+from porter.verification.activations import NetworkInput
 
 
 @click.command(short_help="Check a converted file against its source.")
@@ -32,6 +34,15 @@ from porter.errors import VerificationFailed
     "--target-momentum", type=float, help="Their momentum, in OUTPUT's terms (default: the source's, translated)."
 )
 @source_options
+@click.option(
+    "--input-shape",
+    "inputs",
+    multiple=True,
+    callback=input_shape,
+    metavar="[NAME=]SHAPE",
+    help="Run both networks (--model and --net) whole on an input of this shape: 2x3x8x32x32, or clips=2x3x8x32x32. "
+    "Repeatable, for networks of several inputs.",
+)
 @run_options
 @output_options
 def verify(
@@ -39,6 +50,7 @@ def verify(
     output: Path,
     target_eps: float | None,
     target_momentum: float | None,
+    inputs: tuple[NetworkInput, ...],
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -49,7 +61,8 @@ def verify(
     Every tensor is compared bit for bit, and every batch normalisation is run in both frameworks - in evaluation, in
     training, and its statistics over several steps - and measured against a float64 reference. --model and --net name
     the two networks, whose own eps and momentum the layers then use: a momentum that was pasted without inverting it
-    shows here.
+    shows here. With --input-shape, the two networks are loaded, strictly, and run whole on one input, in evaluation
+    and in training; the first layer whose results part is named, with the likely cause.
     """
     write = take_name_options(given)
     with progress(show=not (quiet or as_json)) as advance:
@@ -61,6 +74,7 @@ def verify(
             target_eps=target_eps,
             target_momentum=target_momentum,
             options=take_run_options(given),
+            inputs=inputs,
             on_layer=advance("verifying"),
         )
     if as_json:

@@ -12,6 +12,7 @@ from rich.table import Table
 from porter.errors import printable
 from porter.report.console import counted, new_table, plural, show_warnings, stdout
 from porter.report.fold import fold
+from porter.report.networks import show_network
 from porter.verification.copies import TensorProblem
 from porter.verification.files import Verification
 from porter.verification.results import PARAMETERS, Check, LayerResult
@@ -40,6 +41,8 @@ def show_verification(verification: Verification, *, verbose: bool) -> None:
     unseen = max(len(alone) - _SHOWN, 0) + sum(len(layers) for _, layers in kinds_of_failure[_SHOWN:])
     if unseen:
         console.print(f"... and {unseen} more; --json lists all")
+    if verification.network:
+        show_network(console, verification.network, verbose=verbose)
     console.print(_summary(verification, failed))
 
 
@@ -118,9 +121,15 @@ def _problem(problem: TensorProblem) -> str:
 def _summary(verification: Verification, failed: list[LayerResult]) -> str:
     layers, compared = len(verification.layers), verification.compared
     if verification.verified:
-        return f"[bold green]VERIFIED[/] {compared} tensors equal the source's; {_ran(layers)}."
+        whole = "; both networks agree" if verification.network else ""
+        return f"[bold green]VERIFIED[/] {compared} tensors equal the source's; {_ran(layers)}{whole}."
+    skipped = verification.not_run
+    if verification.ok and not skipped:
+        return (
+            f"[bold yellow]NOT VERIFIED[/] {compared} tensors equal the source's; {_ran(layers)}; the networks could "
+            "not be compared whole, as said above."
+        )
     if verification.ok:
-        skipped = verification.not_run
         note = next((check.note for check in skipped[0].checks if check.ok is None and check.note), "")
         return (
             f"[bold yellow]NOT VERIFIED[/] {compared} tensors equal the source's, but {len(skipped)} of {layers} "
@@ -134,6 +143,11 @@ def _ran(layers: int) -> str:
 
 
 def _next_step(verification: Verification, failed: list[LayerResult]) -> str:
+    if not verification.problems and not failed:
+        return (
+            "the file is right, but the networks do not load it, or compute different things with it. Mend the "
+            "target network, as said above, and verify again."
+        )
     causes = {layer.cause for layer in failed}
     if verification.problems or "parameters" in causes:
         counts = [plural(len(verification.problems), "tensor"), *([plural(len(failed), "layer")] if failed else [])]

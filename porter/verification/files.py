@@ -22,6 +22,8 @@ from porter.plan import Plan, Step
 from porter.source import Source
 from porter.verification.cases import LayerCase, Options, Side
 from porter.verification.copies import TensorProblem, check_structure, compare_tensor
+from porter.verification.network_results import NetworkResult
+from porter.verification.pairing import layer_path
 from porter.verification.results import Check, LayerResult
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Verification:
         layers: one result for each batch normalisation, in order.
         compared: number of tensors compared with the source, element by element.
         problems: what is wrong with the output's tensors.
+        network: the verdict on both networks run whole; None where that was not asked for.
         warnings: what the user must know to weigh the verdict.
     """
 
@@ -60,6 +63,7 @@ class Verification:
     compared: int
     problems: tuple[TensorProblem, ...]
     warnings: tuple[str, ...] = ()
+    network: NetworkResult | None = None
 
     @property
     def not_run(self) -> list[LayerResult]:
@@ -68,20 +72,23 @@ class Verification:
     @property
     def ok(self) -> bool:
         """Whether nothing is wrong, as far as it was checked."""
-        return not self.problems and all(layer.ok is not False for layer in self.layers)
+        networks_agree = self.network is None or self.network.ok is not False
+        return networks_agree and not self.problems and all(layer.ok is not False for layer in self.layers)
 
     @property
     def verified(self) -> bool | None:
-        """False: something is wrong. None: nothing is, but layers could not be run. True: all were run."""
+        """False: something is wrong. None: nothing is, but not everything could be run. True: all was run."""
         if not self.ok:
             return False
-        return None if self.not_run else True
+        ran_whole = self.network is None or self.network.ok
+        return True if ran_whole and not self.not_run else None
 
     def to_json(self) -> dict[str, object]:
         return {
             "ok": self.ok,
             "verified": self.verified,
             "layers": [layer.to_json() for layer in self.layers],
+            "network": self.network.to_json() if self.network else None,
             "tensors": {"compared": self.compared, "problems": [problem.to_json() for problem in self.problems]},
             "warnings": list(self.warnings),
         }
@@ -104,7 +111,7 @@ def verify_output(
         InputError: one of the files cannot be read.
         UsageError, BackendError: `target.network` cannot be built.
     """
-    checkpoint = open_checkpoint(output)
+    checkpoint = open_checkpoint(output, optimizer=plan.optimizer is not None)
     problems = list(check_structure(plan, checkpoint))
     unusable = {problem.name for problem in problems}
     with TensorReader(source.checkpoint) as theirs, TensorReader(checkpoint) as ours:
@@ -166,8 +173,9 @@ def _cases(
         names = _target_names(layer, steps.get(layer.name, []), plan)
         if not all(name in output.tensors for name in names.values()):
             continue
-        path = next(iter(names.values())) if names else ""
-        settings = _target_settings(layer.settings, modules.get(_layer_path(layer, path, plan.to)), target, plan.to)
+        tensor = next(iter(names.values()), None)
+        path = layer_path(tensor, layer.kind, plan.to) if tensor else layer.name
+        settings = _target_settings(layer.settings, modules.get(path), target, plan.to)
         yield LayerCase(
             layer.name,
             layer.kind,
@@ -185,14 +193,6 @@ def _target_names(layer: Layer, steps: list[Step], plan: Plan) -> dict[str, str]
             slot = next(s for s, leaf in leaves.items() if f".{step.target.name}".endswith(f".{leaf}"))
             found[slot] = step.target.name
     return found
-
-
-def _layer_path(layer: Layer, tensor: str, dialect: Dialect) -> str:
-    """The layer's name in the output, from the name of one of its tensors there."""
-    for leaf in layer.kind.names_in(dialect, root=not layer.name).values():
-        if f".{tensor}".endswith(f".{leaf}"):
-            return f".{tensor}".removesuffix(f".{leaf}").removeprefix(".")
-    return layer.name
 
 
 def _side(dialect: Dialect, settings: Settings, tensors: Mapping[str, str], reader: TensorReader) -> Side:

@@ -1,0 +1,105 @@
+"""What a network computes on its way: the outputs of its layers, call by call, whichever framework runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any
+
+from porter.errors import UsageError
+
+if TYPE_CHECKING:
+    from porter.verification.cases import Array
+
+# Place in a layer's output ("" for a tensor, "[0]", "['logits']") -> its values.
+Arrays = Mapping[str, "Array"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer in a forward pass: `number` 0 is the first. `path` "" is the network itself."""
+
+    path: str
+    number: int = 0
+
+
+# Told (call, positional inputs, output) in the framework's own types, which are good until it returns.
+Watch = Callable[[Call, tuple[Any, ...], Any], None]
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """One input of a network.
+
+    Attributes:
+        shape: batch axis included.
+        name: of the argument of `forward`; None for the next positional one.
+    """
+
+    shape: tuple[int, ...]
+    name: str | None = None
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        return f"{self.name}={shape}" if self.name else shape
+
+
+Inputs = Sequence[tuple[NetworkInput, "Array"]]
+
+
+def make_network_inputs(wanted: Sequence[NetworkInput], seed: int) -> Inputs:
+    """Standard normal numbers, float32, of the shapes asked for; each input differs from every other."""
+    import numpy as np
+
+    generators = (np.random.default_rng([seed, place]) for place in range(len(wanted)))
+    return [(x, random.standard_normal(x.shape, np.float32)) for x, random in zip(wanted, generators, strict=True)]
+
+
+def bind(function: Any, inputs: Inputs, option: str) -> tuple[list[Array], dict[str, Array]]:
+    """Positional and keyword arguments for `function`.
+
+    Raises:
+        UsageError: it has no argument of a name that `inputs` gives.
+    """
+    known = signature(function).parameters
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in known.values())
+    for wanted, _ in inputs:
+        if wanted.name and wanted.name not in known and not takes_any:
+            raise UsageError(
+                "the network has no such input", entry=f"--input-shape {wanted} ({option})", expected=", ".join(known)
+            )
+    positional = [array for wanted, array in inputs if wanted.name is None]
+    return positional, {wanted.name: array for wanted, array in inputs if wanted.name}
+
+
+def tensors_in(value: Any, tensor: type, place: str = "") -> Iterator[tuple[str, Any]]:
+    """(place, tensor) for every tensor in an output: a tensor, or tuples, mappings and dataclasses of them."""
+    if isinstance(value, tensor):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from tensors_in(part, tensor, f"{place}[{key!r}]")
+    elif isinstance(value, tuple | list):
+        for index, part in enumerate(value):
+            yield from tensors_in(part, tensor, f"{place}[{index}]")
+    elif is_dataclass(value):
+        for member in fields(value):
+            yield from tensors_in(getattr(value, member.name), tensor, f"{place}.{member.name}")
+
+
+class CallCounter:
+    """Numbers the calls of each layer in one forward pass."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, int] = {}
+
+    def next(self, path: str) -> Call:
+        number = self._calls.get(path, 0)
+        self._calls[path] = number + 1
+        return Call(path, number)
+
+
+def switches_off(module: Any) -> bool:
+    """Whether a layer is of the dropout family: random in training, the identity in evaluation."""
+    return any("Drop" in cls.__name__ for cls in type(module).__mro__)

@@ -1,0 +1,233 @@
+"""Why two networks part at a layer: what the layer does with the other's input, and how both are configured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from porter.errors import BackendError
+from porter.layers.settings import decimal_text
+from porter.verification.activations import Arrays, Call, Inputs
+from porter.verification.deviation import deviation
+from porter.verification.mindspore_network import MindSporeNetwork
+from porter.verification.network_results import Activation
+from porter.verification.pairing import Values
+from porter.verification.torch_network import TorchNetwork
+
+if TYPE_CHECKING:
+    from porter.verification.cases import Array
+
+# What the reader calls it -> its attribute in PyTorch, in MindSpore. Sources: the attributes of torch.nn 2.13's and
+# mindspore.nn 2.10's layers.
+_SETTINGS = (
+    ("eps", "eps", "eps"),
+    ("eps", "eps", "epsilon"),
+    ("kernel size", "kernel_size", "kernel_size"),
+    ("stride", "stride", "stride"),
+    ("dilation", "dilation", "dilation"),
+    ("groups", "groups", "group"),
+    ("output padding", "output_padding", "output_padding"),
+    ("number of groups", "num_groups", "num_groups"),
+    ("number of heads", "num_heads", "num_heads"),
+    ("negative slope", "negative_slope", "alpha"),
+    ("approximation", "approximate", "approximate"),
+    ("ceil mode", "ceil_mode", "ceil_mode"),
+    ("batch first", "batch_first", "batch_first"),
+)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Both networks as they ran in one mode, and what was compared."""
+
+    torch: TorchNetwork
+    mindspore: MindSporeNetwork
+    values: Values
+    common: Mapping[str, str]
+    inputs: Inputs
+    training: bool
+    activations: Sequence[Activation]
+
+
+def likely_cause(scene: Scene, first: Activation, stopped: str | None) -> str:
+    """The sentence about the first divergence; `stopped` says why MindSpore's network went no further, if so."""
+    told = "; ".join(_cause(scene, first))
+    return f"{told}; then {stopped}" if stopped else told
+
+
+def _cause(scene: Scene, first: Activation) -> Iterator[str]:
+    differences = settings_that_differ(
+        scene.torch.modules.get(first.layer), scene.mindspore.modules.get(first.target)
+    )
+    if not first.is_output:
+        yield from differences or ["running statistics move differently although the outputs agree"]
+        return
+    local = _given_the_same_input(scene, first)
+    if local is None or not local.agrees(scene.training):
+        yield from _shape(first)
+        if differences:
+            yield from differences
+        elif local and local.agrees(not scene.training):
+            yield _wrong_mode(scene.training)
+        else:
+            yield _in_itself(scene, first, certain=local is not None)
+    else:
+        before = _before(scene, first)
+        yield (
+            f"given the same input both compute the same, but the input differs: look between {before} and "
+            f"{first.label} for an activation, a pooling, padding or another operation that only one network has"
+        )
+
+
+def _shape(first: Activation) -> Iterator[str]:
+    torch, mindspore = first.shapes
+    if torch != mindspore:
+        yield f"its output has shape {list(torch)} in PyTorch and {list(mindspore)} in MindSpore"
+
+
+def _wrong_mode(training: bool) -> str:
+    mode, other = ("training", "evaluation") if training else ("evaluation", "training")
+    return (
+        f"in {mode} mode MindSpore computes it as PyTorch does in {other}: set_train does not reach a normalisation, "
+        "or its use_batch_statistics is not None"
+    )
+
+
+def _in_itself(scene: Scene, first: Activation, *, certain: bool) -> str:
+    inside = [
+        row for row in scene.activations if row.layer.startswith(f"{first.layer}." if first.layer else "") and row.ok
+    ]
+    same = "given the same input " if certain else ""
+    if inside and first.layer != inside[-1].layer:
+        return (
+            f"{same}it computes something else although every layer in it agrees: its own forward and construct "
+            "differ in what they do with their layers' results (a shortcut, an activation, an interpolation)"
+        )
+    return (
+        f"{same}it computes something else, and no setting that bnport reads differs: are its parameters those of "
+        "this layer (a missing or wrong rename), and is it the same kind of layer?"
+    )
+
+
+def _before(scene: Scene, first: Activation) -> str:
+    rows = list(scene.activations)
+    earlier = [row for row in rows[: rows.index(first)] if row.is_output]
+    return earlier[-1].label if earlier else "the input"
+
+
+@dataclass(frozen=True)
+class _Local:
+    """A layer alone: MindSpore's output, and how PyTorch's layer computes it from MindSpore's own input."""
+
+    scene: Scene
+    first: Activation
+    given: list[Array]
+    found: Arrays
+
+    def agrees(self, training: bool) -> bool:
+        try:
+            right = self.scene.torch.apply(self.first.layer, self.scene.values.torch, self.given, training=training)
+        except BackendError:
+            return False
+        pairs = list(zip(self.found.values(), right.values(), strict=False))
+        return bool(pairs) and all(deviation(found, array) <= self.first.allowed for found, array in pairs)
+
+
+def _given_the_same_input(scene: Scene, first: Activation) -> _Local | None:
+    """None where the layer's input cannot be given again: it is no list of tensors, or the layer stopped."""
+    caught: list[tuple[list[Array], Arrays]] = []
+    if not first.layer:
+        return None
+
+    def catch(call: Call, given: tuple[Any, ...], output: Any) -> None:
+        arrays = [array for part in given for array in scene.mindspore.arrays(part).values()]
+        if call == Call(first.layer, first.call) and len(arrays) == len(given) > 0:
+            caught.append((arrays, scene.mindspore.arrays(output)))
+
+    paths = {first.target: first.layer}
+    # A network that stops was told by the caller, who met it before.
+    with suppress(BackendError):
+        scene.mindspore.run(scene.values.mindspore, scene.inputs, catch, paths, training=scene.training)
+    return _Local(scene, first, *caught[0]) if caught else None
+
+
+def settings_that_differ(module: Any, cell: Any) -> list[str]:
+    """Settings of two layers that say different things, in words."""
+    if module is None or cell is None:
+        return []
+    found = []
+    holder = getattr(cell, "bn2d", cell)
+    for name, torch, mindspore in _SETTINGS:
+        mine, other = getattr(module, torch, None), getattr(holder, mindspore, None)
+        if mine is not None and other is not None and _differ(mine, other):
+            found.append(f"{name} is {mine} in PyTorch and {other} in MindSpore")
+    return found + list(_padding(module, holder)) + list(_statistics(module, holder))
+
+
+def _differ(mine: Any, other: Any) -> bool:
+    """A MindSpore 1-D layer has 2-D settings, over a height of 1; a single number stands for all axes."""
+    if isinstance(mine, int | float) and isinstance(other, int | float) and not isinstance(mine, bool):
+        return decimal_text(float(mine)) != decimal_text(float(other))
+    if isinstance(mine, tuple) or isinstance(other, tuple):
+        rank = len(mine) if isinstance(mine, tuple) else len(other)
+        return _per_axis(mine, rank) != _per_axis(other, rank)
+    return bool(mine != other)
+
+
+def _per_axis(value: Any, rank: int) -> tuple[Any, ...]:
+    return tuple(value)[-rank:] if isinstance(value, tuple | list) else (value,) * rank
+
+
+def _padding(module: Any, cell: Any) -> Iterator[str]:
+    """Compared as (before, after) of each axis; `same`, MindSpore's default in convolutions, depends on the input."""
+    mode = getattr(cell, "pad_mode", None)
+    if mode is None or not all(hasattr(module, name) for name in ("padding", "kernel_size")):
+        return
+    if mode.lower() == "pad" and getattr(cell, "padding", None) is None:
+        return
+    kernel = module.kernel_size
+    rank = len(kernel) if isinstance(kernel, tuple) else 3
+    mine = module.padding if isinstance(module.padding, str) else _pairs(module.padding, rank)
+    other = _mindspore_padding(cell, mode.lower(), rank)
+    if mine != other:
+        told = f"pad_mode='{mode}'" + (f", padding={cell.padding}" if mode.lower() == "pad" else "")
+        yield f"padding is {module.padding} in PyTorch and {told} in MindSpore"
+
+
+def _mindspore_padding(cell: Any, mode: str, rank: int) -> Any:
+    if mode == "valid":
+        return _pairs(0, rank)
+    if mode == "pad":
+        padding = cell.padding
+        flat = padding if isinstance(padding, tuple) else (padding,) * 2 * rank
+        return tuple(zip(flat[::2], flat[1::2], strict=True))[-rank:]
+    kernel, stride, dilation = (
+        _per_axis(getattr(cell, name, 1), rank) for name in ("kernel_size", "stride", "dilation")
+    )
+    if any(s != 1 and k != 1 for s, k in zip(stride, kernel, strict=True)):
+        return "same"
+    totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    return tuple((total // 2, total - total // 2) for total in totals)
+
+
+def _pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
+    return tuple((p, p) for p in _per_axis(padding, rank))
+
+
+def _statistics(module: Any, cell: Any) -> Iterator[str]:
+    """Momentum and the statistics flag of batch normalisations; MindSpore keeps its momentum inverted."""
+    if not hasattr(module, "track_running_stats") or not hasattr(cell, "use_batch_statistics"):
+        return
+    if module.momentum is not None and _differ(module.momentum, cell.momentum):
+        yield (
+            f"momentum is {module.momentum} in PyTorch, which is {decimal_text(1 - module.momentum)} in MindSpore's "
+            f"terms, and {decimal_text(1 - cell.momentum)} in MindSpore"
+        )
+    expected = None if module.track_running_stats else True
+    if cell.use_batch_statistics is not expected:
+        yield (
+            f"use_batch_statistics is {cell.use_batch_statistics} in MindSpore where track_running_stats="
+            f"{module.track_running_stats} asks for {expected}"
+        )

@@ -1,0 +1,128 @@
+"""Which layer of one network is which of the other, and which values each gets: read off the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from porter.formats.dtypes import BFLOAT16, FLOAT32, TEXT, DType
+from porter.formats.model import Checkpoint
+from porter.layers.kinds import Dialect, Kind
+from porter.layers.model import Layer
+from porter.plan import Plan
+from porter.source import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from porter.verification.cases import Array
+
+
+@dataclass(frozen=True)
+class Values:
+    """The parameters of both networks, by the names each network gives them.
+
+    Attributes:
+        torch: as the PyTorch file has them.
+        rounded: the same, rounded to the types that the MindSpore file stores them in.
+        mindspore: as the MindSpore file has them.
+    """
+
+    torch: Mapping[str, Array]
+    rounded: Mapping[str, Array]
+    mindspore: Mapping[str, Array]
+
+
+def read_values(source: Source, plan: Plan, output: Checkpoint) -> Values:
+    """Read both files whole.
+
+    A prefix that a wrapper wrote in front of every name of the source is left out.
+    """
+    from porter.formats.transfer import TensorReader
+
+    to_torch = plan.to == "torch"
+    with TensorReader(source.checkpoint) as theirs, TensorReader(output) as ours:
+        left = {
+            spec.name.removeprefix(source.wrapper): theirs.array(spec.name)
+            for spec in source.checkpoint.specs
+            if spec.dtype is not TEXT and spec.name not in source.left_out
+        }
+        right = {spec.name: ours.array(spec.name) for spec in output.specs if spec.dtype is not TEXT}
+    torch, mindspore = (right, left) if to_torch else (left, right)
+    stored: dict[str, DType] = {}
+    for step in plan.steps:
+        mine, other = (step.target, step.source) if to_torch else (step.source, step.target)
+        if mine and other:
+            stored[mine.name.removeprefix("" if to_torch else source.wrapper)] = other.dtype
+    rounded = {name: _rounded(value, stored.get(name, FLOAT32)) for name, value in torch.items()}
+    return Values(torch, rounded, mindspore)
+
+
+def _rounded(value: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    from porter.formats.casting import narrow_to_bfloat16
+    from porter.formats.transfer import widen_bfloat16
+
+    if value.dtype.kind != "f" or not dtype.is_floating:
+        return value
+    if dtype is BFLOAT16:
+        return widen_bfloat16(narrow_to_bfloat16(value))
+    return value if dtype.numpy is None else value.astype(dtype.numpy)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """PyTorch's name -> MindSpore's.
+
+    Attributes:
+        layers: of every layer that has parameters.
+        around: of the modules around them, as far as both names end alike.
+        tensors: of every tensor that travelled.
+    """
+
+    layers: Mapping[str, str]
+    around: Mapping[str, str]
+    tensors: Mapping[str, str]
+
+
+def pairs_of(source: Source, plan: Plan) -> Pairs:
+    layers = {layer.name: layer for layer in source.layers}
+    paths: dict[str, str] = {}
+    around: dict[str, str] = {}
+    tensors: dict[str, str] = {}
+    for step in plan.steps:
+        if step.source is None or step.target is None:
+            continue
+        layer = layers.get(step.layer) if step.layer is not None else None
+        here = step.source.name.removeprefix(source.wrapper)
+        ends = _path(here, layer, plan.from_), _path(step.target.name, layer, plan.to)
+        names = here, step.target.name
+        if plan.to == "torch":
+            ends, names = ends[::-1], names[::-1]
+        tensors[names[0]] = names[1]
+        paths[ends[0]] = ends[1]
+        for torch, mindspore in _parents(*ends):
+            around.setdefault(torch, mindspore)
+    return Pairs(paths, around, tensors)
+
+
+def _path(tensor: str, layer: Layer | None, dialect: Dialect) -> str:
+    return tensor.rpartition(".")[0] if layer is None else layer_path(tensor, layer.kind, dialect)
+
+
+def layer_path(tensor: str, kind: Kind, dialect: Dialect) -> str:
+    """A layer's path, from the name of one of its tensors; a name that the kind does not have loses its last part."""
+    leaves = {*kind.names_in(dialect).values(), *kind.names_in(dialect, root=True).values()}
+    for leaf in sorted(leaves, key=len, reverse=True):
+        if f".{tensor}".endswith(f".{leaf}"):
+            return f".{tensor}".removesuffix(f".{leaf}").removeprefix(".")
+    return tensor.rpartition(".")[0]
+
+
+def _parents(torch: str, mindspore: str) -> Iterable[tuple[str, str]]:
+    """The modules around both for as long as the names below them agree."""
+    while True:
+        (torch, _, mine), (mindspore, _, other) = torch.rpartition("."), mindspore.rpartition(".")
+        if mine != other or not torch or not mindspore:
+            return
+        yield torch, mindspore

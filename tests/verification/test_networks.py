@@ -1,0 +1,443 @@
+"""Whole networks: right twins agree in evaluation and in training, and a fault is found where it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import mindspore
+import pytest
+import torch
+import whole_networks
+from mindspore import nn as ms
+from mindspore import ops
+from nets import REPLACE
+from torch import nn
+
+import porter
+from porter import SourceOptions, WriteOptions
+from porter.errors import BackendError, UsageError
+from porter.formats import open_checkpoint
+from porter.formats.dtypes import BY_NAME
+from porter.verification.activations import NetworkInput
+from porter.verification.cases import Options
+from porter.verification.networks import check_networks, open_twins
+
+HERE = whole_networks.__file__
+INPUTS = {
+    "residual": [NetworkInput((2, 3, 16, 32, 32))],
+    "u_net": [NetworkInput((2, 1, 16, 16, 24))],
+    "attention": [NetworkInput((3, 8, 16), "prior"), NetworkInput((3, 1, 8, 8, 8), "volume")],
+}
+
+
+def trained(name: str) -> nn.Module:
+    """The network with statistics and one-dimensional parameters as training leaves them."""
+    torch.manual_seed(1)
+    net = getattr(whole_networks, name)()
+    with torch.no_grad():
+        for key, buffer in net.named_buffers():
+            if key.endswith("running_mean"):
+                buffer.normal_(0, 0.3)
+            elif key.endswith("running_var"):
+                buffer.uniform_(0.5, 2)
+        for parameter in net.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+    return net
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Each network's .pth, and the .ckpt that bnport makes of it."""
+    folder = tmp_path_factory.mktemp("networks")
+    for name in INPUTS:
+        torch.save(trained(name).state_dict(), folder / f"{name}.pth")
+        options = SourceOptions(model=f"{HERE}:{name}")
+        porter.convert(folder / f"{name}.pth", folder / f"{name}.ckpt", source_options=options, verify=False)
+    return folder
+
+
+def both(name: str) -> SourceOptions:
+    return SourceOptions(model=f"{HERE}:{name}", net=f"{HERE}:{name}_twin")
+
+
+def twins_of(files: Path, name: str):
+    from porter.destination import plan_for
+    from porter.source import open_source
+
+    source = open_source(files / f"{name}.pth", both(name))
+    plan = plan_for(source, "mindspore", WriteOptions())
+    output = open_checkpoint(files / f"{name}.ckpt")
+    return open_twins(source, plan, output, f"{HERE}:{name}", f"{HERE}:{name}_twin", "CPU")
+
+
+def check(files: Path, name: str, change=None, options: Options | None = None):
+    """The check of `name` and its twin, changed by `change`."""
+    twins = twins_of(files, name)
+    if change:
+        change(twins.mindspore.cell)
+        twins.mindspore.__init__(twins.mindspore.cell)
+    return check_networks(twins, INPUTS[name], options or Options())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("name", "compared"), [("residual", (34, 50)), ("u_net", (28, 38)), ("attention", (10, 14))])
+def test_right_twins_agree(files, name, compared, seed):
+    """Right twins stay below half of what is allowed, so that luck does not decide; every layer is compared."""
+    result = check(files, name, options=Options(seed=seed))
+    assert result.ok is True
+    assert [mode.mode for mode in result.modes] == ["eval", "train"]
+    assert tuple(len(mode.activations) for mode in result.modes) == compared
+    assert max(row.share for mode in result.modes for row in mode.activations) < 0.5
+
+
+def test_statistics_moved_and_second_calls_are_compared(files):
+    rows = check(files, "residual").modes[1].activations
+    assert {row.label for row in rows} >= {"layer1.bn2.running_var", "again.conv1 (call 2)", "the network['logits']"}
+
+
+def replaced(path: str, cell: ms.Cell):
+    def change(net: ms.Cell) -> None:
+        parent, _, name = path.rpartition(".")
+        owner = getattr(net, parent) if parent else net
+        old = getattr(owner, name)
+        names = [parameter.name for parameter in old.get_parameters()]
+        setattr(owner, name, cell)
+        # A cell that comes late is named after its place in its parent alone.
+        for parameter, its_name in zip(cell.get_parameters(), names, strict=True):
+            parameter.name = its_name
+
+    return change
+
+
+def constructed(name: str, function):
+    """A twin whose `construct` is another; bound to the cell's class, for cells look it up there."""
+
+    def change(net: ms.Cell) -> None:
+        net.__class__ = type(name, (type(net),), {"construct": function})
+
+    return change
+
+
+def deaf(net: ms.Cell) -> None:
+    """A normalisation that set_train does not reach."""
+    for cell in (net.layer1.bn2, net.layer1.bn2.bn2d):
+        cell.add_flags_recursive = lambda **flags: None
+
+
+def conv(stride=2, pad_mode="pad", padding=1, dilation=1):
+    return ms.Conv3d(8, 8, 3, stride, pad_mode=pad_mode, padding=padding, group=2, dilation=dilation)
+
+
+def tanh_gelu(self, volume, prior):
+    x = self.bn(self.patches(volume))
+    x = x.reshape(x.shape[0], x.shape[1], -1).swapaxes(1, 2) + self.position + prior
+    y = self.norm1(x)
+    x = x + self.attention(y, y, y)[0]
+    x = x + self.fc2(ops.gelu(self.fc1(self.norm2(x)), approximate="tanh"))
+    return self.head(self.norm(x.mean(1)))
+
+
+def no_shortcut(self, x):
+    y = ops.relu(self.bn1(self.conv1(x)))
+    y = ops.relu(self.bn2(self.conv2(y)))
+    return ops.relu(self.bn3(self.conv3(y)))
+
+
+# (network, change of the twin, mode, first divergence, words of the cause)
+FAULTS = {
+    "eps": ("residual", replaced("layer1.bn2", ms.BatchNorm3d(8)), "eval", "layer1.bn2", "eps is 0.001 in PyTorch"),
+    "momentum": (
+        "residual",
+        replaced("layer1.bn1", ms.BatchNorm3d(8, momentum=0.01)),
+        "train",
+        "layer1.bn1.running_mean",
+        "momentum is 0.01 in PyTorch, which is 0.99 in MindSpore's terms, and 0.01 in MindSpore",
+    ),
+    "pad_mode='same' with a stride": (
+        "residual",
+        replaced("layer1.conv2", conv(pad_mode="same", padding=0)),
+        "eval",
+        "layer1.conv2",
+        "padding is (1, 1, 1) in PyTorch and pad_mode='same' in MindSpore",
+    ),
+    "no padding": (
+        "residual",
+        replaced("layer1.conv2", conv(padding=0)),
+        "eval",
+        "layer1.conv2",
+        "its output has shape [2, 8, 4, 4, 4] in PyTorch and [2, 8, 3, 3, 3] in MindSpore",
+    ),
+    "stride": ("residual", replaced("layer1.conv2", conv(stride=1)), "eval", "layer1.conv2", "stride is (2, 2, 2)"),
+    "dilation": (
+        "residual",
+        replaced("layer1.conv2", conv(dilation=2, padding=2)),
+        "eval",
+        "layer1.conv2",
+        "dilation",
+    ),
+    "frozen statistics": (
+        "residual",
+        replaced("layer1.bn1", ms.BatchNorm3d(8, momentum=0.99, use_batch_statistics=False)),
+        "train",
+        "layer1.bn1",
+        "use_batch_statistics is False",
+    ),
+    "batch statistics in evaluation": (
+        "residual",
+        replaced("layer1.bn1", ms.BatchNorm3d(8, momentum=0.99, use_batch_statistics=True)),
+        "eval",
+        "layer1.bn1",
+        "use_batch_statistics is True",
+    ),
+    "set_train": ("residual", deaf, "train", "layer1.bn2", "set_train does not reach a normalisation"),
+    "pooling": ("u_net", replaced("pool", ms.AvgPool3d(2, 2)), "eval", "pool", "is it the same kind of layer"),
+    "transposed padding": (
+        "u_net",
+        replaced("up1", ms.Conv3dTranspose(12, 6, 3, 2, pad_mode="same")),
+        "eval",
+        "up1",
+        "padding is (1, 1, 1) in PyTorch",
+    ),
+    "groups": ("u_net", replaced("norm", ms.GroupNorm(2, 6)), "eval", "norm", "number of groups is 3 in PyTorch"),
+    "heads": (
+        "attention",
+        replaced("attention", ms.MultiheadAttention(16, 2, batch_first=True)),
+        "eval",
+        "attention[0]",
+        "number of heads is 4 in PyTorch and 2 in MindSpore",
+    ),
+    "activation in between": (
+        "attention",
+        constructed("TanhGelu", tanh_gelu),
+        "eval",
+        "fc2",
+        "the input differs: look between fc1 and fc2",
+    ),
+    "shortcut": (
+        "residual",
+        lambda net: constructed("NoShortcut", no_shortcut)(net.layer1),
+        "eval",
+        "layer1",
+        "although every layer in it agrees",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_at_its_layer(files, fault):
+    name, change, mode, first, cause = FAULTS[fault]
+    found = {result.mode: result for result in check(files, name, change).modes}
+    diverging = found[mode].first_divergence
+    assert diverging is not None
+    assert diverging.label == first
+    assert cause in found[mode].cause
+    if mode == "train":
+        assert found["eval"].ok, "evaluation does not show it"
+    assert diverging.share > 5, "the smallest of these faults (an eps of 1e-5 for 1e-3) is far beyond what is allowed"
+
+
+def test_settings_that_differ_are_told_where_the_outputs_hide_it(files):
+    """MindSpore's LayerNorm adds 1e-7 by default, PyTorch's 1e-5: half of 1e-5 of a value near 1."""
+    result = check(files, "attention", replaced("norm1", ms.LayerNorm((16,))))
+    assert any("eps is 1e-05 in PyTorch and 1e-07 in MindSpore" in note and "norm1" in note for note in result.notes)
+
+
+def test_a_layer_called_once_instead_of_twice(files):
+    def once(self, clips):
+        features = self.again(self.layer1(self.stem(clips))).mean((2, 3, 4))
+        return {"logits": self.head(features), "features": features}
+
+    result = check(files, "residual", constructed("Once", once))
+    assert result.modes[0].first_divergence.label == "head"
+    assert "look between again and head" in result.modes[0].cause
+    assert any("again" in note and "does not call it as often" in note for note in result.notes)
+
+
+def test_a_network_with_fewer_outputs(files):
+    def one(self, x):
+        return whole_networks.UNetTwin.construct(self, x)[0]
+
+    first = check(files, "u_net", constructed("One", one)).modes[0].first_divergence
+    assert (first.layer, first.what, first.error, first.allowed) == ("", "number of outputs", 1, 0)
+
+
+def test_a_network_that_stops_says_where_it_parted_before(files):
+    def smaller(self, x):
+        return whole_networks.UNetTwin.construct(self, x[:, :, ::2])
+
+    result = check(files, "u_net", constructed("Smaller", smaller))
+    assert result.ok is False
+    assert result.modes[0].first_divergence.label == "down1.0"
+
+    stops = check(files, "u_net", replaced("up2", ms.Conv3dTranspose(16, 12, 2, 1, pad_mode="valid", has_bias=True)))
+    assert stops.modes[0].first_divergence.label == "up2"
+    assert "then MindSpore's network does not run" in stops.modes[0].cause
+
+
+def test_every_name_and_shape_is_checked_before_anything_runs(files):
+    def change(net):
+        del net.deep
+        net.more = ms.Dense(2, 2)
+        net.norm = ms.GroupNorm(2, 8)
+
+    result = check(files, "u_net", change)
+    assert result.ok is False
+    assert result.modes == ()
+    assert sorted((problem.side, problem.name, problem.problem) for problem in result.problems) == [
+        ("MindSpore", "deep.bias", "unexpected"),
+        ("MindSpore", "deep.weight", "unexpected"),
+        ("MindSpore", "more.bias", "missing"),
+        ("MindSpore", "more.weight", "missing"),
+        ("MindSpore", "norm.beta", "shape"),
+        ("MindSpore", "norm.gamma", "shape"),
+    ]
+
+
+def test_pytorch_is_loaded_as_strictly(files):
+    twins = twins_of(files, "u_net")
+    values = dict(twins.values.torch)
+    values["extra"] = values.pop("out.bias")
+    values["norm.weight"] = values["norm.weight"][:3]
+    del values["down1.1.num_batches_tracked"]
+    assert [(problem.name, problem.problem) for problem in twins.torch.problems(values)] == [
+        ("out.bias", "missing"),
+        ("norm.weight", "shape"),
+        ("extra", "unexpected"),
+    ]
+
+
+def test_the_tolerance_of_the_user_takes_the_allowances_place(files):
+    assert check(files, "u_net", options=Options(atol=0.0, rtol=1e-12)).ok is False
+    loose = check(files, "residual", replaced("layer1.bn2", ms.BatchNorm3d(8)), Options(rtol=0.1))
+    assert loose.modes[0].ok
+
+
+def test_a_batch_that_cannot_train_is_compared_in_evaluation_only(files):
+    twins = twins_of(files, "attention")
+    result = check_networks(twins, [NetworkInput((1, 1, 8, 8, 8)), NetworkInput((1, 8, 16))], Options())
+    assert [mode.ok for mode in result.modes] == [True, None]
+    assert "a batch of 2" in result.modes[1].not_run
+    assert result.ok is None
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [NetworkInput((1, 4, 16, 32, 32))],
+        [NetworkInput((1, 3, 16, 32, 32), "x")],
+        [NetworkInput((1, 3, 16, 32, 32)), NetworkInput((2,))],
+    ],
+)
+def test_an_input_that_does_not_fit_is_a_wrong_call(files, inputs):
+    with pytest.raises(UsageError) as caught:
+        check_networks(twins_of(files, "residual"), inputs, Options())
+    assert "--input-shape" in caught.value.entry
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_parameters_stored_in_half_precision_widen_what_is_allowed(files, tmp_path, dtype):
+    """Rounded parameters move every output by about 1e-3: right, for the file says so."""
+    write = WriteOptions(dtype=BY_NAME[dtype])
+    porter.convert(
+        files / "residual.pth",
+        tmp_path / "n.ckpt",
+        source_options=both("residual"),
+        write_options=write,
+        verify=False,
+    )
+    found = porter.verify(
+        files / "residual.pth", tmp_path / "n.ckpt", source_options=both("residual"), inputs=INPUTS["residual"]
+    )
+    assert found.network.ok is True
+
+
+def test_from_mindspore_the_same_networks_agree(files, tmp_path):
+    porter.convert(files / "residual.ckpt", tmp_path / "n.pth", source_options=both("residual"), verify=False)
+    found = porter.verify(
+        files / "residual.ckpt", tmp_path / "n.pth", source_options=both("residual"), inputs=INPUTS["residual"]
+    )
+    assert found.network.ok is True
+    assert found.verified is True
+
+
+class Pair(SimpleNamespace):
+    """Two small networks of one convolution and what follows it."""
+
+    def result(self, folder: Path, monkeypatch, inputs=(2, 1, 6, 6, 6)):
+        torch.manual_seed(0)
+        monkeypatch.setattr(whole_networks, "left", self.left, raising=False)
+        monkeypatch.setattr(whole_networks, "right", self.right, raising=False)
+        monkeypatch.setattr("porter.network._module_from_file", lambda path: whole_networks)
+        torch.save(self.left().state_dict(), folder / "left.pth")
+        options = SourceOptions(model=f"{HERE}:left", net=f"{HERE}:right", layers=self.layers)
+        porter.convert(
+            folder / "left.pth", folder / "r.ckpt", source_options=options, write_options=REPLACE, verify=False
+        )
+        inputs = [NetworkInput(inputs)]
+        return porter.verify(folder / "left.pth", folder / "r.ckpt", source_options=options, inputs=inputs).network
+
+
+class Follow(nn.Sequential):
+    def __init__(self, *following, function=None):
+        super().__init__(nn.Conv3d(1, 2, 3), *following)
+        self.function = function
+
+    def forward(self, x):
+        y = super().forward(x)
+        return self.function(y) if self.function else y
+
+
+def follow(*following):
+    return ms.SequentialCell(ms.Conv3d(1, 2, 3, pad_mode="valid", has_bias=True), *following)
+
+
+def test_random_numbers_are_said_not_compared(tmp_path, monkeypatch):
+    pair = Pair(left=lambda: Follow(function=lambda y: y + torch.rand(2)[0]), right=follow, layers=())
+    result = pair.result(tmp_path, monkeypatch)
+    assert result.ok is None
+    assert [[row.label for row in mode.activations] for mode in result.modes] == [["0"], ["0"]]
+    assert "draws random numbers" in result.modes[0].not_run
+
+
+def test_a_network_that_cannot_compute_in_float64_is_its_own_reference(tmp_path, monkeypatch):
+    class Single(nn.Module):
+        def forward(self, x):
+            return nn.functional.linear(x.float(), torch.ones(4, 4, dtype=torch.float32))
+
+    pair = Pair(left=lambda: Follow(Single()), right=lambda: follow(Double()), layers=())
+
+    class Double(ms.Cell):
+        def construct(self, x):
+            return ops.matmul(x, ops.ones((4, 4), mindspore.float32))
+
+    assert pair.result(tmp_path, monkeypatch).ok is True
+    fails = Pair(left=lambda: Follow(Strict()), right=lambda: follow(ms.ReLU()), layers=())
+
+    class Strict(nn.Module):
+        def forward(self, x):
+            assert x.dtype == torch.float32
+            return torch.relu(x)
+
+    result = fails.result(tmp_path, monkeypatch)
+    assert result.ok is True
+    assert any("float32 is the reference" in note for note in result.notes)
+
+
+def test_a_kernel_that_is_missing_is_no_divergence(tmp_path, monkeypatch):
+    """mindspore.nn.InstanceNorm3d has no kernel on the CPU: the convolution before it agrees, and then nothing."""
+    pair = Pair(
+        left=lambda: Follow(nn.InstanceNorm3d(2, affine=True, track_running_stats=True)),
+        right=lambda: follow(ms.InstanceNorm3d(2)),
+        layers=[("1", "InstanceNorm3d")],
+    )
+    with pytest.raises(BackendError) as caught:
+        pair.result(tmp_path, monkeypatch)
+    assert "InstanceNorm" in caught.value.message
+
+
+def test_without_both_networks_the_call_is_wrong(files):
+    options = SourceOptions(model=f"{HERE}:u_net")
+    with pytest.raises(UsageError):
+        porter.verify(files / "u_net.pth", files / "u_net.ckpt", source_options=options, inputs=INPUTS["u_net"])
