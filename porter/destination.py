@@ -12,7 +12,8 @@ from porter.formats.dtypes import DType
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
-from porter.plan import Plan, cast, invert, make_plan, prove, strip_prefix
+from porter.optimizer.carry import carry_optimizer
+from porter.plan import Plan, cast, invert, leave_out, make_plan, prove, strip_prefix
 from porter.record import Record
 from porter.source import Source
 
@@ -37,6 +38,7 @@ class WriteOptions:
         renames: applied in order to the names that the output would have otherwise.
         drop: patterns (as those of renames) of source tensors and modules that do not travel.
         like: the record of a conversion whose drops and names are to be repeated.
+        optimizer: carry the optimizer's state, for the class of this name, or for the twin of its own ("auto").
         force: replace an existing output.
         check_crc: verify the source's own checksums while reading.
         crc: end a .ckpt with a CRC-32 of the whole file (MindSpore 2.0 cannot read such a file).
@@ -49,6 +51,7 @@ class WriteOptions:
     renames: tuple[Rename, ...] = ()
     drop: tuple[str, ...] = ()
     like: Record | None = None
+    optimizer: str | None = None
     force: bool = False
     check_crc: bool = True
     crc: bool = False
@@ -92,6 +95,9 @@ def destination(output: Path, source: Source, options: WriteOptions) -> Destinat
     if (format_name, to) in (("torch-zip", "mindspore"), ("torch-zip", "mint"), ("mindspore-ckpt", "torch")):
         framework = "PyTorch" if to == "torch" else "MindSpore"
         raise UsageError(f"{framework} cannot read this format", entry=f"-o {output} --to {to}")
+    if options.optimizer and to == "torch" and (format_name != "torch-zip" or options.max_shard_bytes):
+        expected = "-o *.pth, without --max-shard-size"
+        raise UsageError("PyTorch keeps an optimizer's state in one .pth", entry="--optimizer", expected=expected)
     if options.crc and format_name != "mindspore-ckpt":
         raise UsageError("only a .ckpt carries a CRC trailer", entry="--crc", found=output.suffix)
     if options.max_shard_bytes and format_name == "mindspore-ckpt":
@@ -119,11 +125,12 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
 
     Raises:
         Undecided: layers whose kind is not known.
-        UsageError: two tensors would get one name, or a rename or drop does not fit.
+        UsageError: two tensors would get one name, a rename or drop does not fit, or there is no optimizer to carry.
+        Unsupported: an optimizer whose state cannot be carried.
     """
     specs, recorded = source.checkpoint.specs, source.record
     if recorded and recorded.plan.from_ == to and recorded.plan.to == source.dialect:
-        plan = invert(recorded.plan, recorded.dropped)
+        plan = leave_out(invert(recorded.plan, recorded.dropped), specs, source.left_out)
         try:
             prove(plan, specs, source.layers)
         except AssertionError as fault:
@@ -139,6 +146,9 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     # The layer rules know nothing of names that the user chose: what they say is proven above, for the names before.
     plan = renamed(rename(plan, options.renames), options.like.renamed if options.like else {})
     prove(plan, specs, layers=())
+    if options.optimizer:
+        plan = carry_optimizer(plan, source, options.optimizer)
+        prove(plan, specs, layers=())
     return plan
 
 

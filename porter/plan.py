@@ -18,6 +18,7 @@ from porter.formats.model import TensorSpec
 from porter.layers.kinds import Dialect, Parameter
 from porter.layers.model import Layer
 from porter.layers.rules import names_differ
+from porter.optimizer.model import Carried
 
 Fate = Literal["copied", "renamed", "reshaped", "cast", "created", "dropped", "shared"]
 
@@ -37,6 +38,7 @@ class Step:
             leads to it, MindSpore under one. Such a step has a source or a target, not both.
         layer: name of the layer it belongs to; None outside of any layer.
         ruled: the target's name by the layer rules, where `porter.edits.rename` has changed it.
+        optimizer: it is an optimizer's and not the network's, and was planned by `porter.optimizer`.
     """
 
     source: TensorSpec | None
@@ -48,6 +50,7 @@ class Step:
     same_as: str | None = None
     layer: str | None = None
     ruled: str | None = None
+    optimizer: bool = False
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -60,11 +63,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps from one dialect to another, in the order in which the tensors are written."""
+    """The steps from one dialect to another, in the order in which the tensors are written.
+
+    Attributes:
+        optimizer: what else of an optimizer travels; None where none does.
+    """
 
     from_: Dialect
     to: Dialect
     steps: tuple[Step, ...]
+    optimizer: Carried | None = None
 
     @property
     def targets(self) -> list[TensorSpec]:
@@ -128,7 +136,7 @@ class _Planner:
 
     def _step(self, spec: TensorSpec) -> Step:
         if spec.name in self.left_out:
-            return Step(spec, None, "dropped", f"{self.left_out[spec.name]}: not part of the model")
+            return _left_out(spec, self.left_out)
         if spec.dtype is TEXT:
             return Step(spec, None, "dropped", "a text entry, no tensor")
         if spec.name not in self.place:
@@ -281,6 +289,17 @@ def invert(plan: Plan, recorded: Mapping[str, bytes]) -> Plan:
             data, reason = recorded[step.source.name], "restored from the record of the conversion"
             steps.append(Step(None, step.source, "created", reason, data=data, layer=step.layer))
     return Plan(plan.to, plan.from_, tuple(steps))
+
+
+def leave_out(plan: Plan, specs: Iterable[TensorSpec], left_out: Mapping[str, str]) -> Plan:
+    """`plan` with a dropped step for every one of `left_out` (name -> what it is) that it does not speak of."""
+    known = {step.source.name for step in plan.steps if step.source}
+    more = (_left_out(spec, left_out) for spec in specs if spec.name in left_out and spec.name not in known)
+    return replace(plan, steps=(*plan.steps, *more))
+
+
+def _left_out(spec: TensorSpec, left_out: Mapping[str, str]) -> Step:
+    return Step(spec, None, "dropped", f"{left_out[spec.name]}: not part of the model")
 
 
 def prove(plan: Plan, specs: Sequence[TensorSpec], layers: Sequence[Layer]) -> None:

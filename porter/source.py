@@ -15,7 +15,7 @@ from porter.layers.kinds import KINDS, Dialect, Kind
 from porter.layers.model import Layer
 from porter.layers.recognise import Hints, recognise
 from porter.layers.settings import invert_momentum
-from porter.layers.training_state import training_state
+from porter.layers.training_state import rename_owner, training_state
 
 # Names that only one side uses. gamma and beta are not among them: PyTorch modules use them for their own parameters.
 _TORCH_NAMES = ("running_mean", "running_var", "num_batches_tracked")
@@ -85,12 +85,13 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
         BackendError: `model` or `net` needs a framework that is not installed.
     """
     checkpoint = open_checkpoint(path, key=options.key, optimizer=optimizer)
-    found = _record_of(path, options, checkpoint.specs)
+    state = _optimizer_state(checkpoint)
+    found = _record_of(path, options, [spec for spec in checkpoint.specs if spec.name not in state])
     if found:
         checkpoint = _as_before_renames(checkpoint, found)
     specs = {spec.name: spec for spec in checkpoint.specs}
     dialect = options.from_ or dialect_of(checkpoint)
-    left_out = training_state(specs) if dialect != "torch" else _optimizer_state(checkpoint)
+    left_out = training_state(specs) if dialect != "torch" else state
     model = [spec for name, spec in specs.items() if name not in left_out]
     wrapper, notes = _wrapper(checkpoint, model)
     hints = _hints(options, dialect, model, wrapper, found)
@@ -100,7 +101,7 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
 
 def _optimizer_state(checkpoint: Checkpoint) -> dict[str, str]:
     optimizer = checkpoint.optimizer
-    return {name: "state of the optimizer" for name in optimizer.tensor_names} if optimizer else {}
+    return dict.fromkeys(optimizer.tensor_names, "state of the optimizer") if optimizer else {}
 
 
 def dialect_of(checkpoint: Checkpoint) -> Dialect:
@@ -192,8 +193,10 @@ def _as_before_renames(checkpoint: Checkpoint, found: record.Record) -> Checkpoi
     if not found.renamed:
         return checkpoint
     before = {written: ruled for ruled, written in found.renamed.items()}
+    moments = training_state({spec.name: spec for spec in checkpoint.specs})
+    before |= {name: rename_owner(name, before) for name in moments}
     tensors = (replace(t, spec=replace(t.spec, name=before.get(n, n))) for n, t in checkpoint.tensors.items())
-    note = f"{len(before)} names are shown as before the renames that its record tells of"
+    note = f"{len(found.renamed)} names are shown as before the renames that its record tells of"
     return replace(
         checkpoint,
         tensors={tensor.spec.name: tensor for tensor in tensors},

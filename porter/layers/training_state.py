@@ -43,6 +43,8 @@ _MOMENTS = {
 # ASGD's two numbers for each parameter.
 _SCALARS = {"mu_": "ASGD mu", "eta_": "ASGD eta"}
 
+MOMENT_PREFIXES = (*_MOMENTS, *_SCALARS)
+
 _COUNTERS = {
     "global_step": "step counter",
     "epoch_num": "epoch counter",
@@ -78,6 +80,9 @@ def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
         specs: all tensors of a MindSpore checkpoint, by name.
     """
     found = {name: what for name, spec in specs.items() if (what := _counter(spec))}
+    schedule = specs.get("learning_rate")
+    if schedule and "global_step" in found and len(schedule.shape) == 1:
+        found["learning_rate"] = "schedule of learning rates"
     for prefix, what in (*_MOMENTS.items(), *_SCALARS.items()):
         behind = {name: name[len(prefix) :] for name in specs if name.startswith(prefix)}
         owners = {name: owner for name, owner in behind.items() if owner in specs}
@@ -86,6 +91,12 @@ def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
                 if specs[name].shape == (() if prefix in _SCALARS else specs[owner].shape):
                     found[name] = f"{what} of {owner}"
     return {name: found[name] for name in specs if name in found}
+
+
+def rename_owner(name: str, renamed: Mapping[str, str]) -> str:
+    """The name of a moment after its parameter has been renamed; any other name as it is."""
+    behind = ((prefix, name.removeprefix(prefix)) for prefix in MOMENT_PREFIXES if name.startswith(prefix))
+    return next((prefix + renamed[owner] for prefix, owner in behind if owner in renamed), name)
 
 
 def _counter(spec: TensorSpec) -> str | None:

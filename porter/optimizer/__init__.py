@@ -1,0 +1,1 @@
+"""The state of an optimizer, carried with the network so that training resumes on the other side (`--optimizer`)."""

@@ -1,0 +1,67 @@
+"""What a plan carries of an optimizer beside the steps for its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Carried:
+    """An optimizer on its way, and what its way back needs.
+
+    Attributes:
+        name: MindSpore's class, as in `porter.optimizer.classes.CLASSES`.
+        param_groups: PyTorch's settings, the source's or those to be written; `params` are numbers from 0 on.
+        parameters: the name that each of these numbers has in MindSpore.
+        steps: number -> how often PyTorch has stepped the parameter, where it counts.
+        global_step: MindSpore's count; None where it keeps none.
+        order: the names of all tensors of a MindSpore source, in its order; empty where PyTorch is the source.
+        notes: remarks for the user.
+    """
+
+    name: str
+    param_groups: tuple[Mapping[str, Any], ...]
+    parameters: tuple[str, ...]
+    steps: Mapping[int, float]
+    global_step: int | None
+    order: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def by_the_rules(self, ruled: Mapping[str, str]) -> Carried:
+        """With the names that the layer rules gave the parameters; `ruled` has them by those that renames made."""
+        return replace(self, parameters=tuple(ruled.get(name, name) for name in self.parameters))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "class": self.name,
+            "param_groups": list(self.param_groups),
+            "parameters": list(self.parameters),
+            "steps": {str(number): step for number, step in self.steps.items()},
+            "global_step": self.global_step,
+            "order": list(self.order),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Carried:
+        """Read `to_json` back.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        return cls(
+            value["class"],
+            tuple(
+                {key: _as_torch(key, setting) for key, setting in group.items()} for group in value["param_groups"]
+            ),
+            tuple(value["parameters"]),
+            {int(number): float(step) for number, step in value["steps"].items()},
+            value["global_step"],
+            tuple(value["order"]),
+        )
+
+
+def _as_torch(key: str, setting: Any) -> Any:
+    """JSON has no tuples; PyTorch's `betas` is one, its `params` is a list."""
+    return tuple(setting) if isinstance(setting, list) and not key.startswith("param") else setting
