@@ -12,6 +12,8 @@ from porter.formats.dtypes import DType
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
+from porter.layers.rules import names_differ
+from porter.layers.undecided import refuse_undecided
 from porter.optimizer.carry import carry_optimizer
 from porter.plan import Plan, cast, invert, leave_out, make_plan, prove, strip_prefix
 from porter.record import Record
@@ -138,6 +140,8 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
             message = "the record of the conversion that wrote this file contradicts the layer rules"
             raise Malformed(message, file=source.checkpoint.path, found=str(fault), hint=hint) from fault
     else:
+        if names_differ(source.dialect, to):
+            refuse_undecided(source.layers, source.checkpoint.path, source.dialect)
         left_out = source.left_out | _untrained(source, to)
         plan = make_plan(specs, source.layers, source.dialect, to, left_out)
     plan = without(plan, dropped_by(plan, options))

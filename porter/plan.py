@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
-from porter.errors import Undecided, Unsupported, UsageError
+from porter.errors import Unsupported, UsageError
 from porter.formats.dtypes import BY_NAME, FLOAT32, INT64, TEXT, DType
 from porter.formats.model import TensorSpec
 from porter.layers.kinds import Dialect, Parameter
 from porter.layers.model import Layer
-from porter.layers.rules import names_differ
 from porter.optimizer.model import Carried
 
 Fate = Literal["copied", "renamed", "reshaped", "cast", "created", "dropped", "shared"]
@@ -89,15 +88,11 @@ def make_plan(
 
     Args:
         specs: every tensor of the source, in its order.
-        layers: as recognised.
+        layers: as recognised; all decided where `from_` and `to` have different names
+            (`porter.layers.undecided`).
         from_, to: whose names the source bears and the target shall bear.
         left_out: tensors that do not travel, name -> what they are (optimizer state).
-
-    Raises:
-        Undecided: layers whose kind decides their names, and is not known.
     """
-    if names_differ(from_, to):
-        _refuse_undecided(layers)
     return Plan(from_, to, tuple(_Planner(specs, layers, from_, to, left_out).steps()))
 
 
@@ -215,28 +210,6 @@ def _no_statistics(layer: Layer) -> str:
     if layer.kind.family == "InstanceNorm":
         return "MindSpore never reads these; PyTorch's that never does (track_running_stats=False) has none"
     return "use_batch_statistics=True is track_running_stats=False, which keeps none"
-
-
-def _refuse_undecided(layers: Sequence[Layer]) -> None:
-    undecided = [layer for layer in layers if layer.certainty == "undecided"]
-    if not undecided:
-        return
-    details = []
-    for layer in undecided:
-        choice = " or ".join(kind.name for kind in layer.kinds) or "nothing bnport knows"
-        reasons = "; ".join(evidence.text for evidence in layer.evidence)
-        details.append(f"{layer.label}: {choice} ({reasons})")
-    example = undecided[0]
-    kind = example.kinds[0].name if example.kinds else "BatchNorm3d"
-    raise Undecided(
-        f"the kind of {len(undecided)} layer{'s' * (len(undecided) > 1)} cannot be told from the file",
-        entry=example.label,
-        expected="one kind for each layer",
-        found=f"{len(undecided)} undecided",
-        details=details,
-        hint=f"Say it with --layer '{example.label}={kind}' (* stands for one level of names, ** for any number), or "
-        "name the network with --model FILE.py:FACTORY (--net for MindSpore's).",
-    )
 
 
 def strip_prefix(plan: Plan, prefix: str) -> Plan:
