@@ -123,6 +123,8 @@ def bytes_of(step: Step, reader: TensorReader, warnings: list[str]) -> Iterable[
     """
     target, source = step.target, step.source
     assert target is not None
+    if step.same_as is not None:
+        source = reader.checkpoint.tensors[step.same_as].spec
     if source is None:
         return [step.data if step.data is not None else filled(target, step.fill or 0.0)]
     chunks = reader.chunks(source.name)
@@ -139,7 +141,14 @@ def _layout(
     beside = optimizer_tree(plan)
     state = {step.target for step in plan.steps if step.optimizer}
     network = [spec for spec in specs if spec not in state]
-    return torch_zip.layout(network, versions=_versions(source, options), beside=beside)
+    return torch_zip.layout(network, versions=_versions(source, options), beside=beside, shared=_shared(specs, plan))
+
+
+def _shared(specs: Sequence[TensorSpec], plan: Plan) -> dict[str, str]:
+    """Target -> the target whose storage it shares, both among `specs`."""
+    kept = {step.source.name: step.target for step in plan.steps if step.source and step.target}
+    pairs = ((step.target, kept[step.same_as]) for step in plan.steps if step.target and step.same_as)
+    return {alias.name: keeper.name for alias, keeper in pairs if {alias, keeper} <= set(specs)}
 
 
 def _versions(source: Source, options: WriteOptions) -> Mapping[str, int] | None:
@@ -147,9 +156,7 @@ def _versions(source: Source, options: WriteOptions) -> Mapping[str, int] | None
     if source.dialect == "torch":
         prefix = prefix_of(source, options)
         versions = source.checkpoint.versions
-        versions = versions and {
-            f"{name}.".removeprefix(prefix).removesuffix("."): v for name, v in versions.items()
-        }
+        versions = versions and {f"{name}.".removeprefix(prefix).removesuffix("."): v for name, v in versions.items()}
     else:
         versions = source.record.versions if source.record else None
     return versions and {rename_module(name, options.renames): v for name, v in versions.items()}
@@ -166,11 +173,11 @@ def _write_file(path: Path, layout: Layout, content: _Content) -> None:
 
 
 def _record(plan: Plan, source: Source, options: WriteOptions, reader: TensorReader) -> record.Record:
-    lost = (step.source for step in plan.steps if step.source and not step.target and not step.optimizer)
-    small = (spec for spec in lost if spec.nbytes <= record.RECORDED_BYTES)
+    drop = tuple(sorted(dropped_by([step.source.name for step in plan.steps if step.source], options)))
+    lost = [step for step in plan.steps if step.source and step.fate == "dropped" and not step.optimizer]
+    small = [s.source for s in lost if s.source and s.source.name not in drop and record.is_recorded(s)]
     dropped = {spec.name: b"".join(bytes(chunk) for chunk in reader.chunks(spec.name)) for spec in small}
     prefix, versions = prefix_of(source, options), source.checkpoint.versions
-    drop = tuple(sorted(dropped_by(plan, options)))
     return record.Record.of(plan, source.layers, prefix, options.dtype, dropped, versions, drop)
 
 

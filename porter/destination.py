@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from porter.layers.undecided import refuse_undecided
 from porter.optimizer.carry import carry_optimizer
 from porter.plan import Plan, cast, invert, leave_out, make_plan, prove, strip_prefix
 from porter.record import Record
+from porter.sharing import layers_kept, share, shared_names
 from porter.source import Source
 
 # Output suffix -> the writer of that format.
@@ -131,6 +133,7 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
         Unsupported: an optimizer whose state cannot be carried.
     """
     specs, recorded = source.checkpoint.specs, source.record
+    dropped = dropped_by([spec.name for spec in specs], options)
     if recorded and recorded.plan.from_ == to and recorded.plan.to == source.dialect:
         plan = leave_out(invert(recorded.plan, recorded.dropped), specs, source.left_out)
         try:
@@ -143,8 +146,9 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
         if names_differ(source.dialect, to):
             refuse_undecided(source.layers, source.checkpoint.path, source.dialect)
         left_out = source.left_out | _untrained(source, to)
-        plan = make_plan(specs, source.layers, source.dialect, to, left_out)
-    plan = without(plan, dropped_by(plan, options))
+        kept = _shared_names(source, to, options, left_out.keys() | dropped)
+        plan = share(make_plan(specs, layers_kept(source.layers, kept), source.dialect, to, left_out), kept)
+    plan = without(plan, dropped)
     plan = cast(strip_prefix(plan, prefix_of(source, options)), options.dtype)
     prove(plan, specs, source.layers)
     # The layer rules know nothing of names that the user chose: what they say is proven above, for the names before.
@@ -156,13 +160,20 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     return plan
 
 
-def dropped_by(plan: Plan, options: WriteOptions) -> set[str]:
-    """The source tensors that `options` leave out.
+def _shared_names(source: Source, to: Dialect, options: WriteOptions, staying: Set[str]) -> dict[str, str]:
+    """See `porter.sharing`; none where the target, too, has a name for every place."""
+    if source.dialect != "torch" or to == "torch":
+        return {}
+    names = [name for name in source.checkpoint.tensors if name not in staying]
+    return shared_names(source.checkpoint, names, source.layers, prefix_of(source, options))
+
+
+def dropped_by(names: Sequence[str], options: WriteOptions) -> set[str]:
+    """The source tensors, out of `names`, that `options` leave out.
 
     Raises:
         UsageError: a pattern fits none.
     """
-    names = [step.source.name for step in plan.steps if step.source]
     return fitting(options.drop, names) | set(options.like.drop if options.like else ())
 
 

@@ -253,9 +253,15 @@ def invert(plan: Plan, recorded: Mapping[str, bytes]) -> Plan:
         recorded: name -> bytes of tensors that the way there dropped; those not recorded stay dropped.
     """
     steps = []
+    counterpart = {step.source.name: step.target.name for step in plan.steps if step.source and step.target}
     for step in plan.steps:
         if step.source and step.target:
             steps.append(Step(step.target, step.source, step.fate, f"back: {step.reason}", layer=step.layer))
+        elif step.fate == "shared":
+            # A record may be damaged: where it names no counterpart, `prove` says so.
+            same = counterpart.get(step.same_as or "", "")
+            reason = f"the same tensor as {step.same_as if step.source else same}, under another name"
+            steps.append(Step(step.target, step.source, "shared", reason, same_as=same, layer=step.layer))
         elif step.target:
             steps.append(Step(step.target, None, "dropped", "the conversion had created it", layer=step.layer))
         elif step.source and step.source.name in recorded:
@@ -289,7 +295,9 @@ def prove(plan: Plan, specs: Sequence[TensorSpec], layers: Sequence[Layer]) -> N
     # Undecided layers have no rule to hold the plan against: between PyTorch and mint they keep their names.
     decided = [layer for layer in layers if layer.certainty != "undecided"]
     place = {name: (layer, layer.kind.parameter(slot)) for layer in decided for slot, name in layer.tensors.items()}
+    counterpart = {step.source.name: step.target.name for step in plan.steps if step.source and step.target}
     for step in plan.steps:
+        _must(step.fate != "shared" or step.same_as in counterpart, f"nothing keeps {step.same_as}, which is shared")
         if not step.source or not step.target:
             continue
         _must(prod(step.source.shape) == prod(step.target.shape), f"{step.source.name} changes its size")

@@ -24,8 +24,10 @@ from porter.plan import Plan, Step
 
 SCHEMA = "bnport.record/1"
 
-# Dropped tensors up to this size are kept in the record. Counters have 8 bytes; optimizer moments are not its job.
-RECORDED_BYTES = 64
+# Dropped tensors up to these sizes are kept in the record. Counters have 8 bytes, a layer's own statistics some for
+# every channel; optimizer moments are not its job.
+_COUNTER_BYTES = 64
+_STATISTICS_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,12 @@ def _by_the_rules(step: Step) -> Step:
     return replace(step, target=target, ruled=None)
 
 
+def is_recorded(dropped: Step) -> bool:
+    """Whether the record keeps the bytes of the tensor that a step drops."""
+    assert dropped.source is not None
+    return dropped.source.nbytes <= (_STATISTICS_BYTES if dropped.layer is not None else _COUNTER_BYTES)
+
+
 def path_beside(output: Path) -> Path:
     return output.with_name(output.name + ".bnport.json")
 
@@ -156,13 +164,15 @@ def read_beside(output: Path) -> Record | None:
 
 
 def _step_to_json(step: Step) -> list[Any]:
-    """[source, target, fate, reason, layer]: a list, because a checkpoint has many."""
-    return [_spec_to_json(step.source), _spec_to_json(step.target), step.fate, step.reason, step.layer]
+    """[source, target, fate, reason, layer] and, for a shared one, whose name it is: a checkpoint has many."""
+    shared = [step.same_as] if step.same_as else []
+    return [_spec_to_json(step.source), _spec_to_json(step.target), step.fate, step.reason, step.layer, *shared]
 
 
 def _step_from_json(value: list[Any]) -> Step:
-    source, target, fate, reason, layer = value
-    return Step(_spec_from_json(source), _spec_from_json(target), fate, reason, layer=layer)
+    source, target, fate, reason, layer, *shared = value
+    same_as = shared[0] if shared else None
+    return Step(_spec_from_json(source), _spec_from_json(target), fate, reason, same_as=same_as, layer=layer)
 
 
 def _spec_to_json(spec: TensorSpec | None) -> list[Any] | None:

@@ -35,15 +35,17 @@ def tensors_in(tree: Any) -> Iterator[TensorSpec]:
             yield from tensors_in(part)
 
 
-def pickled(tree: Any) -> bytes:
+def pickled(tree: Any, shared: Mapping[str, str]) -> bytes:
     """The pickle of `tree`: StateDictTree, TensorSpec, dict (keys text or numbers), list, tuple, text, number, None.
 
-    Every tensor gets a storage of its own, whose key is its place in `tensors_in(tree)`.
+    Every tensor gets a storage of its own, whose key is its place in `tensors_in(tree)`; those of `shared` that of
+    another one (name -> name).
 
     Raises:
         Unsupported: a text entry among the tensors.
     """
     keys = {spec.name: str(i) for i, spec in enumerate(tensors_in(tree))}
+    keys |= {name: keys[keeper] for name, keeper in shared.items()}
     return b"\x80\x02" + _value(tree, keys) + b"."
 
 

@@ -1,7 +1,7 @@
 """Writing PyTorch's zip format, as `torch.load(weights_only=True, mmap=True)` reads it; without PyTorch.
 
-Every tensor gets a storage of its own. The checksums stand in the storages' local headers and in the directory, so
-these are written last, when the bytes have passed.
+Every tensor gets a storage of its own, unless it is said to share one. The checksums stand in the storages' local
+headers and in the directory, so these are written last, when the bytes have passed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def layout(
     *,
     versions: Mapping[str, int] | None = None,
     beside: Mapping[str, Any] | None = None,
+    shared: Mapping[str, str] | None = None,
 ) -> Layout:
     """A file that holds an OrderedDict of `specs`, in their order.
 
@@ -29,13 +30,15 @@ def layout(
         versions: module path -> version, to be written as the state dict's `_metadata`.
         beside: what stands beside the state dict, which then lies under `state_dict`: a tree as
             `porter.formats.torch_pickle.pickled` takes it. Its tensors' names differ from those of `specs`.
+        shared: tensor -> the tensor of the same type and shape whose storage it shares; it gets no slots.
 
     Raises:
         Unsupported: PyTorch has no such element type.
     """
     state_dict = StateDictTree(specs, versions)
     tree = {"state_dict": state_dict, **beside} if beside else state_dict
-    pickle = pickled(tree)
+    aliases = shared or {}
+    pickle = pickled(tree, aliases)
     fixed = {
         "data.pkl": pickle,
         ".format_version": b"1",
@@ -56,6 +59,8 @@ def layout(
     slots: dict[str, tuple[Slot, ...]] = {}
     storages: dict[str, Member] = {}
     for i, spec in enumerate(tensors_in(tree)):
+        if spec.name in aliases:
+            continue
         storages[spec.name] = member = Member(f"{_FOLDER}data/{i}", position, spec.nbytes, 0)
         start = position + len(local_header(member))
         slots[spec.name] = (Slot(start, spec.nbytes),)

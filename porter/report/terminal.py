@@ -19,7 +19,7 @@ from porter.report.fold import NUMBER, fold
 from porter.report.verdict import show_verification
 
 FRAMEWORK: dict[Dialect, str] = {"torch": "PyTorch", "mindspore": "MindSpore", "mint": "MindSpore (mint)"}
-_FATES: tuple[Fate, ...] = ("copied", "renamed", "reshaped", "cast", "created", "dropped")
+_FATES: tuple[Fate, ...] = ("copied", "renamed", "reshaped", "cast", "created", "dropped", "shared")
 _NOTHING = TensorSpec("-", FLOAT32, ())
 
 

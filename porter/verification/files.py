@@ -167,9 +167,12 @@ def _cases(
     steps: dict[str | None, list[Step]] = {}
     for step in plan.steps:
         steps.setdefault(step.layer, []).append(step)
+    elsewhere = {step.source.name for step in plan.steps if step.source and step.fate == "shared"}
     for layer in source.layers:
         if layer.kind.family != "BatchNorm" or layer.settings is None or layer.certainty == "undecided":
             continue
+        if not elsewhere.isdisjoint(layer.tensors.values()):
+            continue  # it is run under the name that its tensors have in the output
         names = _target_names(layer, steps.get(layer.name, []), plan)
         if not all(name in output.tensors for name in names.values()):
             continue
@@ -190,7 +193,8 @@ def _target_names(layer: Layer, steps: list[Step], plan: Plan) -> dict[str, str]
     found = {}
     for step in steps:
         if step.target is not None:
-            slot = next(s for s, leaf in leaves.items() if f".{step.target.name}".endswith(f".{leaf}"))
+            ruled = step.ruled or step.target.name
+            slot = next(s for s, leaf in leaves.items() if f".{ruled}".endswith(f".{leaf}"))
             found[slot] = step.target.name
     return found
 

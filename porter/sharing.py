@@ -1,0 +1,103 @@
+"""Tensors that PyTorch writes under several names: tied parameters, and layers that stand in several places.
+
+A PyTorch state dict has an entry for every name that leads to a tensor, all with one storage; a MindSpore parameter
+has one name. Which one follows from how `Cell` gives names: assigning a cell to an attribute renames all parameters
+below it, each after the first path that leads to it there (nn/cell.py, `_set_attr_for_cell` and
+`parameters_and_names`). So the attribute of the network that was assigned last decides, and below it the first path.
+A parameter that two layers share (an embedding that is also the output's weight) is no cell: it keeps the name of the
+layer that it was made in, which nothing in a file tells; usually that is the first one. Established by running
+MindSpore 2.10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from porter.formats.model import Checkpoint
+from porter.layers.model import Layer
+from porter.plan import Plan, Step
+
+
+def shared_names(
+    checkpoint: Checkpoint, names: Iterable[str], layers: Sequence[Layer], prefix: str = ""
+) -> dict[str, str]:
+    """Name of a tensor -> the name of the same tensor that MindSpore keeps; only names that it does not keep.
+
+    Args:
+        checkpoint: PyTorch's.
+        names: of the tensors that travel, in file order.
+        layers: as recognised; layers of different kinds may share a parameter, but are not one layer.
+        prefix: of names, no part of the network (a wrapper's that is to be removed).
+    """
+    counters = dict(_counters(layers))
+    places: dict[object, list[str]] = {}
+    for name in names:
+        tensor = checkpoint.tensors[name]
+        if tensor.extents and name not in counters:
+            place = (tensor.extents, tensor.view, tensor.spec.dtype, tensor.spec.shape)
+            places.setdefault(place, []).append(name)
+    groups = [group for group in places.values() if len(group) > 1]
+    if not groups:
+        return {}
+    contents: dict[str, dict[str, int]] = {}
+    for number, group in enumerate(places.values()):
+        for name in group:
+            parent, _, leaf = name.rpartition(".")
+            contents.setdefault(parent, {})[leaf] = number
+    by_name = {layer.name: layer for layer in layers}
+    kept: dict[str, str] = {}
+    for group in groups:
+        one_layer = _are_one_layer([name.rpartition(".")[0] for name in group], contents, by_name)
+        keeper = _name_of_cell(group, prefix) if one_layer else group[0]
+        kept |= {name: keeper for name in group if name != keeper}
+    # What MindSpore has no place for goes with the layer that it counts for, whatever its storage.
+    return kept | {
+        counter: f"{kept[tensor].rpartition('.')[0]}.{counter.rpartition('.')[2]}"
+        for counter, tensor in counters.items()
+        if tensor in kept
+    }
+
+
+def _counters(layers: Iterable[Layer]) -> Iterator[tuple[str, str]]:
+    """Tensors without a name in MindSpore, each with a tensor of the same layer that has one."""
+    for layer in layers:
+        named = [slot for slot in layer.tensors if layer.kind.parameter(slot).mindspore is not None]
+        for slot in layer.tensors.keys() - set(named):
+            yield layer.tensors[slot], layer.tensors[named[0]] if named else ""
+
+
+def _are_one_layer(paths: list[str], contents: Mapping[str, Mapping[str, int]], layers: Mapping[str, Layer]) -> bool:
+    """Whether the modules at `paths` hold the same tensors under the same names, and can be of one kind."""
+    if any(contents[path] != contents[paths[0]] for path in paths):
+        return False
+    kinds = [{kind.name for kind in layers[path].kinds} for path in paths if path in layers]
+    return not kinds or bool(set.intersection(*kinds))
+
+
+def _name_of_cell(group: Sequence[str], prefix: str) -> str:
+    attributes = {name: name.removeprefix(prefix).partition(".")[0] for name in group}
+    last = attributes[group[-1]]
+    return next(name for name in group if attributes[name] == last)
+
+
+def layers_kept(layers: Iterable[Layer], kept: Mapping[str, str]) -> list[Layer]:
+    """`layers` without those whose tensors are all kept under another name."""
+    return [x for x in layers if not x.tensors or any(name not in kept for name in x.tensors.values())]
+
+
+def share(plan: Plan, kept: Mapping[str, str]) -> Plan:
+    """`plan` to MindSpore with every tensor of `kept` (see `shared_names`) left to the one that keeps its name."""
+
+    written = {step.source.name for step in plan.steps if step.source and step.target}
+
+    def shared(step: Step) -> Step:
+        if step.source is None or step.target is None or step.source.name not in kept:
+            return step
+        keeper = kept[step.source.name]
+        if keeper not in written:
+            return replace(step, target=None, fate="dropped", reason=f"as {keeper}, of the same layer")
+        reason = f"the same tensor as {keeper}: a MindSpore parameter has one name; the record brings this one back"
+        return replace(step, target=None, fate="shared", reason=reason, same_as=keeper)
+
+    return replace(plan, steps=tuple(shared(step) for step in plan.steps))

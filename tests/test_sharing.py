@@ -1,0 +1,173 @@
+"""Tensors under several names: what MindSpore calls them is asked of MindSpore, for every way of sharing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mindspore
+import pytest
+import safetensors.torch
+import torch
+from mindspore import nn as ms
+from nets import REPLACE, assert_same, randomised
+from torch import nn
+
+import porter
+from porter import SourceOptions, WriteOptions
+from porter.plan import dtype_called
+
+# The same network is declared once for both: `lib` gives the layers their names in the framework.
+TORCH = SimpleNamespace(
+    Module=nn.Module,
+    conv=lambda i, o: nn.Conv3d(i, o, 1, bias=False),
+    norm=nn.BatchNorm3d,
+    linear=lambda i, o: nn.Linear(i, o, bias=False),
+    embedding=nn.Embedding,
+    stack=nn.Sequential,
+    table="weight",
+)
+MINDSPORE = SimpleNamespace(
+    Module=ms.Cell,
+    conv=lambda i, o: ms.Conv3d(i, o, 1),
+    norm=ms.BatchNorm3d,
+    linear=lambda i, o: ms.Dense(i, o, has_bias=False),
+    embedding=ms.Embedding,
+    stack=ms.SequentialCell,
+    table="embedding_table",
+)
+
+
+def net(lib: Any, **parts: Any) -> Any:
+    module = lib.Module()
+    for name, part in parts.items():
+        setattr(module, name, part)
+    return module
+
+
+def shared_layer(lib: Any) -> Any:
+    norm = lib.norm(4)
+    return net(lib, first=norm, conv=lib.conv(4, 4), last=norm)
+
+
+def shared_stack(lib: Any) -> Any:
+    stack = lib.stack(lib.conv(4, 4), lib.norm(4))
+    return net(lib, a=stack, between=lib.conv(4, 4), b=stack)
+
+
+def block(lib: Any) -> Any:
+    """nnU-Net's: its layers by name and, again, in the order in which they run."""
+    conv, norm = lib.conv(4, 4), lib.norm(4)
+    return net(lib, conv=conv, norm=norm, all_modules=lib.stack(conv, norm))
+
+
+def encoder_in_decoder(lib: Any) -> Any:
+    """nnU-Net's: the decoder keeps the encoder, whose blocks hold everything twice."""
+    encoder = net(lib, stages=lib.stack(block(lib), block(lib)))
+    return net(lib, encoder=encoder, decoder=net(lib, encoder=encoder, head=lib.conv(4, 2)))
+
+
+def shared_below_one_attribute(lib: Any) -> Any:
+    return net(lib, stem=lib.conv(1, 4), body=shared_layer(lib))
+
+
+def twice_in_a_stack(lib: Any) -> Any:
+    norm = lib.norm(4)
+    return lib.stack(norm, lib.conv(4, 4), norm)
+
+
+def tied_embedding(lib: Any) -> Any:
+    embedding, head = lib.embedding(5, 4), lib.linear(4, 5)
+    module = net(lib, embedding=embedding, norm=lib.norm(4), head=head)
+    module.head.weight = getattr(embedding, lib.table)
+    return module
+
+
+NETWORKS = [
+    shared_layer,
+    shared_stack,
+    block,
+    encoder_in_decoder,
+    shared_below_one_attribute,
+    twice_in_a_stack,
+    tied_embedding,
+]
+NORMS_3D = ("**", "BatchNorm3d")
+SAY_NORMS = SourceOptions(layers=[NORMS_3D])
+SAY_BOTH = SourceOptions(layers=[NORMS_3D, ("embedding", "Embedding")])
+
+
+def say(build: Any) -> SourceOptions:
+    return SAY_BOTH if build is tied_embedding else SAY_NORMS
+
+
+def pairs_sharing(state: dict[str, torch.Tensor]) -> set[tuple[str, str]]:
+    """Pairs of names of one storage; counters aside, which MindSpore does not have."""
+    names = [name for name in state if not name.endswith("num_batches_tracked")]
+    places = {name: state[name].untyped_storage().data_ptr() for name in names}
+    return {(a, b) for a in names for b in names if places[a] == places[b]}
+
+
+@pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
+def test_mindspores_own_names_and_the_way_back(build: Any, tmp_path: Path) -> None:
+    state = randomised(build(TORCH)).state_dict()
+    torch.save(state, tmp_path / "net.pth")
+    there = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=say(build))
+    assert there.verified is True
+    twin = build(MINDSPORE).parameters_dict()
+    loaded = mindspore.load_checkpoint(str(tmp_path / "net.ckpt"))
+    assert {n: p.shape for n, p in loaded.items()} == {n: p.shape for n, p in twin.items()}
+    assert porter.verify(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=say(build)).ok
+    back = porter.convert(tmp_path / "net.ckpt", tmp_path / "back.pth")
+    assert back.verified is True
+    found = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert_same(state, found)
+    assert pairs_sharing(found) == pairs_sharing(state)
+    build(TORCH).load_state_dict(found, strict=True)
+    porter.convert(tmp_path / "back.pth", tmp_path / "net.ckpt", source_options=say(build), write_options=REPLACE)
+    assert mindspore.load_checkpoint(str(tmp_path / "net.ckpt")).keys() == loaded.keys()
+
+
+def test_the_plan_tells_it(tmp_path: Path) -> None:
+    torch.save(shared_layer(TORCH).state_dict(), tmp_path / "net.pth")
+    planned = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=SAY_NORMS, dry_run=True)
+    step = next(step for step in planned.plan.steps if step.source and step.source.name == "first.weight")
+    assert (step.fate, step.target, step.same_as) == ("shared", None, "last.weight")
+    assert "the same tensor as last.weight" in step.reason
+    assert any(note.startswith("4 names lead to tensors that have another name") for note in planned.warnings)
+
+
+def test_without_the_record_pytorch_gets_one_name(tmp_path: Path) -> None:
+    torch.save(shared_layer(TORCH).state_dict(), tmp_path / "net.pth")
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=SAY_NORMS)
+    (tmp_path / "net.ckpt.bnport.json").unlink()
+    porter.convert(tmp_path / "net.ckpt", tmp_path / "back.pth")
+    assert {name.partition(".")[0] for name in torch.load(tmp_path / "back.pth")} == {"conv", "last"}
+
+
+def test_safetensors_hold_every_name(tmp_path: Path) -> None:
+    state = randomised(shared_layer(TORCH)).state_dict()
+    torch.save(state, tmp_path / "net.pth")
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=SAY_NORMS)
+    porter.convert(tmp_path / "net.ckpt", tmp_path / "back.safetensors")
+    assert_same(state, safetensors.torch.load_file(tmp_path / "back.safetensors"))
+
+
+def test_a_cast_reaches_every_name(tmp_path: Path) -> None:
+    state = randomised(shared_layer(TORCH)).half().state_dict()
+    torch.save(state, tmp_path / "net.pth")
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=SAY_NORMS)
+    options = WriteOptions(dtype=dtype_called("float32"))
+    porter.convert(tmp_path / "net.ckpt", tmp_path / "back.pth", write_options=options)
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    for name, tensor in state.items():
+        assert torch.equal(back[name], tensor.float() if tensor.is_floating_point() else tensor), name
+
+
+def test_equal_numbers_in_two_storages_are_not_shared(tmp_path: Path) -> None:
+    state = {name: tensor.clone() for name, tensor in shared_layer(TORCH).state_dict().items()}
+    torch.save(state, tmp_path / "net.pth")
+    done = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=SAY_NORMS)
+    assert not done.plan.count("shared")
+    assert "first.bn2d.gamma" in mindspore.load_checkpoint(str(tmp_path / "net.ckpt"))
