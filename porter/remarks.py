@@ -40,5 +40,7 @@ def remarks(plan: Plan, layers: Sequence[Layer]) -> Iterator[str]:
 
 
 def _is_on_volumes(layer: Layer) -> bool:
-    spatial = {kind.spatial for evidence in layer.evidence for kind in evidence.kinds if kind.family == "BatchNorm"}
-    return 3 in spatial and not spatial & {1, 2}
+    """Whether some evidence leaves no batch normalisation but that of volumes."""
+    return any(
+        {kind.spatial for kind in evidence.kinds if kind.family == "BatchNorm"} == {3} for evidence in layer.evidence
+    )

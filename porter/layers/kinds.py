@@ -40,7 +40,7 @@ def _batch_norm(dims: int) -> Kind:
 
 
 def _sync_batch_norm() -> Kind:
-    # mindspore.nn.SyncBatchNorm takes any rank and has no inner cell, so its names are BatchNorm2d's.
+    # mindspore.nn.SyncBatchNorm has no inner cell, so its names are BatchNorm2d's; it takes 2-D and 4-D data only.
     batch_norm = _batch_norm(2)
     return replace(batch_norm, name="SyncBatchNorm", mindspore="SyncBatchNorm", spatial=None, only_when_named=True)
 

@@ -50,10 +50,13 @@ class Cell(ms.Cell):
         self.body = body
 
 
-# What `--model` names: FILE:BUILD.<row>.
-BUILD = SimpleNamespace(
-    **{name.replace(" ", "_").replace(",", ""): (lambda row=row: Net(row.torch())) for name, row in ROWS.items()}
-)
+def attribute(name: str) -> str:
+    return name.replace(" ", "_").replace(",", "")
+
+
+# What `--model` and `--net` name: FILE:MODEL.<row>.
+MODEL = SimpleNamespace(**{attribute(name): (lambda row=row: Net(row.torch())) for name, row in ROWS.items()})
+NET = SimpleNamespace(**{attribute(name): (lambda row=row: Cell(row.mindspore())) for name, row in ROWS.items()})
 
 
 def network(row: Row) -> nn.Module:
@@ -66,8 +69,14 @@ def network(row: Row) -> nn.Module:
 
 def options(name: str, row: Row, source: str) -> SourceOptions:
     layers = [("body.layer", row.kind)] if row.kind and (source == "state dict" or row.needs_word) else []
-    model = f"{__file__}:BUILD.{name.replace(' ', '_').replace(',', '')}" if source == "model" else None
+    model = f"{__file__}:MODEL.{attribute(name)}" if source == "model" else None
     return SourceOptions(layers=layers, model=model)
+
+
+def agree(outputs: list[Array], truth: list[Array]) -> None:
+    assert [o.shape for o in outputs] == [t.shape for t in truth]
+    for output, true in zip(outputs, truth, strict=True):
+        assert np.abs(output - true).max() <= ALLOWED * max(1.0, np.abs(true).max())
 
 
 def inputs(row: Row, wrap: Any) -> list[Any]:
@@ -132,13 +141,51 @@ def test_a_row(name: str, source: str, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match=rf"Unsupported op \[{row.no_kernel}\] on CPU"):
             cell.body.layer(*inputs(row, mindspore.Tensor))
     else:
-        outputs = list(arrays(cell.body.layer(*inputs(row, mindspore.Tensor))))
-        truth = truth_of(row, net)
-        assert [o.shape for o in outputs] == [t.shape for t in truth]
-        for output, true in zip(outputs, truth, strict=True):
-            assert np.abs(output - true).max() <= ALLOWED * max(1.0, np.abs(true).max())
+        agree(list(arrays(cell.body.layer(*inputs(row, mindspore.Tensor)))), truth_of(row, net))
     porter.convert(tmp_path / "net.ckpt", tmp_path / "back.pth")
     assert_same(state, torch.load(tmp_path / "back.pth", weights_only=True))
+
+
+@pytest.mark.parametrize("source", ["file", "net"])
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if not row.one_way])
+def test_a_row_from_mindspore(name: str, source: str, tmp_path: Path) -> None:
+    """A checkpoint that MindSpore wrote, without any record."""
+    row = ROWS[name]
+    cell = Cell(row.mindspore())
+    rng = np.random.default_rng(3)
+    for parameter in cell.get_parameters():
+        low, high = (0.5, 1.5) if "variance" in parameter.name else (-row.scale, row.scale)
+        parameter.set_data(mindspore.Tensor(rng.uniform(low, high, parameter.shape).astype("f4")))
+    mindspore.save_checkpoint(cell, str(tmp_path / "net.ckpt"))
+    net_option = f"{__file__}:NET.{attribute(name)}" if source == "net" else None
+    layers = [("body.layer", row.kind)] if row.kind and source == "file" else []
+    given = SourceOptions(layers=layers, net=net_option)
+    porter.convert(tmp_path / "net.ckpt", tmp_path / "net.pth", source_options=given)
+    net = Net(row.torch()).eval()
+    net.load_state_dict(torch.load(tmp_path / "net.pth", weights_only=True), strict=True)
+    if not row.no_kernel:
+        cell.set_train(False)
+        agree(list(arrays(cell.body.layer(*inputs(row, mindspore.Tensor)))), truth_of(row, net))
+    porter.convert(tmp_path / "net.pth", tmp_path / "back.ckpt")
+    assert (tmp_path / "back.ckpt").read_bytes() == (tmp_path / "net.ckpt").read_bytes()
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if not row.needs_class])
+def test_a_layer_that_is_the_whole_network(name: str, tmp_path: Path) -> None:
+    """MindSpore then keeps the names that the layer's own class gave: mean, variance, PReLU's a."""
+    row = ROWS[name]
+    layer = randomised(row.torch())
+    torch.save(layer.state_dict(), tmp_path / "layer.pth")
+    given = SourceOptions(layers=[("(root)", row.kind)] if row.kind else [])
+    there = porter.convert(tmp_path / "layer.pth", tmp_path / "layer.ckpt", source_options=given)
+    assert there.verified is True
+    load_strictly(row.mindspore(), tmp_path / "layer.ckpt")
+    porter.convert(tmp_path / "layer.ckpt", tmp_path / "back.pth")
+    assert_same(layer.state_dict(), torch.load(tmp_path / "back.pth", weights_only=True))
+    if not row.one_way:
+        (tmp_path / "layer.ckpt.bnport.json").unlink()
+        porter.convert(tmp_path / "layer.ckpt", tmp_path / "again.pth", source_options=given)
+        row.torch().load_state_dict(torch.load(tmp_path / "again.pth", weights_only=True), strict=True)
 
 
 def test_every_kind_has_a_row() -> None:

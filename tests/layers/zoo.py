@@ -25,6 +25,7 @@ class Row:
         kind: what `--layer` calls it; None where parts of it are layers of their own.
         needs_class: the state dict shows nothing of it, not even its name: only its class does.
         needs_word: its class does not settle the kind, `--layer` does.
+        one_way: MindSpore's layer has more parameters than PyTorch's; without a record so has what it becomes.
         no_kernel: the operator that MindSpore lacks on the CPU, as its error names it.
         scale: of the random parameters; with large ones a recurrence multiplies its own rounding errors.
     """
@@ -35,6 +36,7 @@ class Row:
     kind: str | None
     needs_class: bool = False
     needs_word: bool = False
+    one_way: bool = False
     no_kernel: str = ""
     scale: float = 1.0
 
@@ -54,6 +56,7 @@ def _norms() -> dict[str, Row]:
                 lambda d=d, flag=flag: getattr(ms, f"BatchNorm{d}d")(4, **flag),
                 (_spatial(d),),
                 f"BatchNorm{d}d",
+                one_way=bool(what),
             )
         instance = {
             "": {},
@@ -67,6 +70,7 @@ def _norms() -> dict[str, Row]:
                 (_spatial(d),),
                 f"InstanceNorm{d}d",
                 needs_class=not what,
+                one_way=what != " with affine",
                 no_kernel="InstanceNorm",
             )
     two_axes = {"begin_norm_axis": 1, "begin_params_axis": 1}
@@ -82,7 +86,11 @@ def _norms() -> dict[str, Row]:
             "LayerNorm",
         ),
         "LayerNorm without bias": Row(
-            lambda: nn.LayerNorm(6, bias=False), lambda: ms.LayerNorm((6,), epsilon=1e-5), ((3, 6),), "LayerNorm"
+            lambda: nn.LayerNorm(6, bias=False),
+            lambda: ms.LayerNorm((6,), epsilon=1e-5),
+            ((3, 6),),
+            "LayerNorm",
+            one_way=True,
         ),
         "LayerNorm without parameters": Row(
             lambda: nn.LayerNorm((4, 6), elementwise_affine=False),
@@ -90,6 +98,7 @@ def _norms() -> dict[str, Row]:
             ((3, 4, 6),),
             "LayerNorm",
             needs_class=True,
+            one_way=True,
         ),
         "GroupNorm": Row(lambda: nn.GroupNorm(2, 4), lambda: ms.GroupNorm(2, 4), (_spatial(3),), "GroupNorm"),
         "GroupNorm without parameters": Row(
@@ -98,6 +107,7 @@ def _norms() -> dict[str, Row]:
             (_spatial(3),),
             "GroupNorm",
             needs_class=True,
+            one_way=True,
         ),
     }
 
