@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from porter.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from porter.verification.cases import Array
 
 # Place in a layer's output ("" for a tensor, "[0]", "['logits']") -> its values.
@@ -35,25 +37,35 @@ class NetworkInput:
     Attributes:
         shape: batch axis included.
         name: of the argument of `forward`; None for the next positional one.
+        below: None for standard normal numbers; else whole numbers from 0 to `below` - 1, for an embedding.
     """
 
     shape: tuple[int, ...]
     name: str | None = None
+    below: int | None = None
 
     def __str__(self) -> str:
-        shape = "x".join(map(str, self.shape))
+        shape = "x".join(map(str, self.shape)) + (f":{self.below}" if self.below else "")
         return f"{self.name}={shape}" if self.name else shape
+
+    def draw(self, random: np.random.Generator) -> Array:
+        """float32, or int64 where there is a `below`."""
+        import numpy as np
+
+        whole = self.below is not None
+        drawn = random.integers(self.below or 0, size=self.shape) if whole else random.standard_normal(self.shape)
+        array: Array = drawn.astype(np.int64 if whole else np.float32)
+        return array
 
 
 Inputs = Sequence[tuple[NetworkInput, "Array"]]
 
 
 def make_network_inputs(wanted: Sequence[NetworkInput], seed: int) -> Inputs:
-    """Standard normal numbers, float32, of the shapes asked for; each input differs from every other."""
+    """The inputs asked for; each differs from every other."""
     import numpy as np
 
-    generators = (np.random.default_rng([seed, place]) for place in range(len(wanted)))
-    return [(x, random.standard_normal(x.shape, np.float32)) for x, random in zip(wanted, generators, strict=True)]
+    return [(x, x.draw(np.random.default_rng([seed, place]))) for place, x in enumerate(wanted)]
 
 
 def bind(function: Any, inputs: Inputs, option: str) -> tuple[list[Array], dict[str, Array]]:

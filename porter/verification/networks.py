@@ -59,13 +59,11 @@ class Twins:
         """PyTorch path -> MindSpore path of every layer in both, each PyTorch module once; the networks last."""
         found: dict[str, str] = {}
         seen: set[int] = set()
-        pairs = {**self.pairs.around, **self.pairs.layers}
-        taken = set(pairs.values())
         for path, module in self.torch.modules.items():
-            other = pairs.get(path, path if path not in taken else None)
+            other = self.pairs.of(path)
             if path and id(module) not in seen and other in self.mindspore.modules:
                 seen.add(id(module))
-                found[path] = str(other)
+                found[path] = other
         return found | {"": ""}
 
     def statistics(self) -> dict[str, str]:
@@ -314,10 +312,11 @@ def _settings_notes(twins: Twins, common: Mapping[str, str]) -> Iterator[str]:
     for path, other in common.items():
         for text in settings_that_differ(twins.torch.modules[path], twins.mindspore.modules[other]):
             found.setdefault(text, []).append(path)
-    yield from (f"{text}, whether it shows on this input or not: {', '.join(paths)}" for text, paths in found.items())
+    for text, paths in found.items():
+        yield f"{', '.join(paths)}: {text}; on a single input this need not show"
 
 
 def _dropout_note(twins: Twins) -> Iterator[str]:
     count = len(twins.torch.dropouts)
     if count:
-        yield f"{count} dropout layers were switched off in both networks: no two frameworks draw the same numbers"
+        yield f"dropout is switched off in both networks (in {count} layers): they would not draw the same numbers"

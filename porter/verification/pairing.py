@@ -76,13 +76,24 @@ class Pairs:
 
     Attributes:
         layers: of every layer that has parameters.
-        around: of the modules around them, as far as both names end alike.
+        around: of the modules around them, as far as the names below agree; "" -> "body" where a whole network
+            became a part of another.
         tensors: of every tensor that travelled.
     """
 
     layers: Mapping[str, str]
     around: Mapping[str, str]
     tensors: Mapping[str, str]
+
+    def of(self, path: str) -> str:
+        """MindSpore's path of a PyTorch module; one without parameters stands where the module around it stands."""
+        if path in self.layers:
+            return self.layers[path]
+        outer, inner = path, ""
+        while outer not in self.around and outer:
+            outer, _, last = outer.rpartition(".")
+            inner = f"{last}.{inner}".removesuffix(".")
+        return f"{self.around.get(outer, outer)}.{inner}".strip(".")
 
 
 def pairs_of(source: Source, plan: Plan) -> Pairs:
@@ -121,8 +132,8 @@ def layer_path(tensor: str, kind: Kind, dialect: Dialect) -> str:
 
 def _parents(torch: str, mindspore: str) -> Iterable[tuple[str, str]]:
     """The modules around both for as long as the names below them agree."""
-    while True:
+    while torch and mindspore:
         (torch, _, mine), (mindspore, _, other) = torch.rpartition("."), mindspore.rpartition(".")
-        if mine != other or not torch or not mindspore:
+        if mine != other:
             return
         yield torch, mindspore

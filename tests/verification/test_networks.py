@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,12 +17,17 @@ from torch import nn
 
 import porter
 from porter import SourceOptions, WriteOptions
+from porter.destination import plan_for
+from porter.edits import Rename, rename
 from porter.errors import BackendError, UsageError
 from porter.formats import open_checkpoint
 from porter.formats.dtypes import BY_NAME
+from porter.source import open_source
 from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
-from porter.verification.networks import check_networks, open_twins
+from porter.verification.mindspore_network import MindSporeNetwork
+from porter.verification.networks import Twins, check_networks, open_twins
+from porter.verification.pairing import pairs_of
 
 HERE = whole_networks.__file__
 INPUTS = {
@@ -63,9 +69,6 @@ def both(name: str) -> SourceOptions:
 
 
 def twins_of(files: Path, name: str):
-    from porter.destination import plan_for
-    from porter.source import open_source
-
     source = open_source(files / f"{name}.pth", both(name))
     plan = plan_for(source, "mindspore", WriteOptions())
     output = open_checkpoint(files / f"{name}.ckpt")
@@ -90,6 +93,14 @@ def test_right_twins_agree(files, name, compared, seed):
     assert [mode.mode for mode in result.modes] == ["eval", "train"]
     assert tuple(len(mode.activations) for mode in result.modes) == compared
     assert max(row.share for mode in result.modes for row in mode.activations) < 0.5
+
+
+def test_right_twins_need_no_notes_on_their_settings(files):
+    assert check(files, "u_net").notes == ()
+    assert [note[:16] for name in ("residual", "attention") for note in check(files, name).notes] == [
+        "dropout is switc",
+        "dropout is switc",
+    ]
 
 
 def test_statistics_moved_and_second_calls_are_compared(files):
@@ -339,17 +350,10 @@ def test_an_input_that_does_not_fit_is_a_wrong_call(files, inputs):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_parameters_stored_in_half_precision_widen_what_is_allowed(files, tmp_path, dtype):
     """Rounded parameters move every output by about 1e-3: right, for the file says so."""
-    write = WriteOptions(dtype=BY_NAME[dtype])
-    porter.convert(
-        files / "residual.pth",
-        tmp_path / "n.ckpt",
-        source_options=both("residual"),
-        write_options=write,
-        verify=False,
-    )
-    found = porter.verify(
-        files / "residual.pth", tmp_path / "n.ckpt", source_options=both("residual"), inputs=INPUTS["residual"]
-    )
+    write, options = WriteOptions(dtype=BY_NAME[dtype]), SourceOptions(model=f"{HERE}:residual")
+    source, output = files / "residual.pth", tmp_path / "n.ckpt"
+    porter.convert(source, output, source_options=options, write_options=write, verify=False)
+    found = porter.verify(source, output, source_options=both("residual"), inputs=INPUTS["residual"])
     assert found.network.ok is True
 
 
@@ -365,7 +369,10 @@ def test_from_mindspore_the_same_networks_agree(files, tmp_path):
 class Pair(SimpleNamespace):
     """Two small networks of one convolution and what follows it."""
 
-    def result(self, folder: Path, monkeypatch, inputs=(2, 1, 6, 6, 6)):
+    layers = ()
+    wanted = NetworkInput((2, 1, 6, 6, 6))
+
+    def result(self, folder: Path, monkeypatch):
         torch.manual_seed(0)
         monkeypatch.setattr(whole_networks, "left", self.left, raising=False)
         monkeypatch.setattr(whole_networks, "right", self.right, raising=False)
@@ -375,8 +382,9 @@ class Pair(SimpleNamespace):
         porter.convert(
             folder / "left.pth", folder / "r.ckpt", source_options=options, write_options=REPLACE, verify=False
         )
-        inputs = [NetworkInput(inputs)]
-        return porter.verify(folder / "left.pth", folder / "r.ckpt", source_options=options, inputs=inputs).network
+        return porter.verify(
+            folder / "left.pth", folder / "r.ckpt", source_options=options, inputs=[self.wanted]
+        ).network
 
 
 class Follow(nn.Sequential):
@@ -394,7 +402,7 @@ def follow(*following):
 
 
 def test_random_numbers_are_said_not_compared(tmp_path, monkeypatch):
-    pair = Pair(left=lambda: Follow(function=lambda y: y + torch.rand(2)[0]), right=follow, layers=())
+    pair = Pair(left=lambda: Follow(function=lambda y: y + torch.rand(2)[0]), right=follow)
     result = pair.result(tmp_path, monkeypatch)
     assert result.ok is None
     assert [[row.label for row in mode.activations] for mode in result.modes] == [["0"], ["0"]]
@@ -406,14 +414,14 @@ def test_a_network_that_cannot_compute_in_float64_is_its_own_reference(tmp_path,
         def forward(self, x):
             return nn.functional.linear(x.float(), torch.ones(4, 4, dtype=torch.float32))
 
-    pair = Pair(left=lambda: Follow(Single()), right=lambda: follow(Double()), layers=())
+    pair = Pair(left=lambda: Follow(Single()), right=lambda: follow(Double()))
 
     class Double(ms.Cell):
         def construct(self, x):
             return ops.matmul(x, ops.ones((4, 4), mindspore.float32))
 
     assert pair.result(tmp_path, monkeypatch).ok is True
-    fails = Pair(left=lambda: Follow(Strict()), right=lambda: follow(ms.ReLU()), layers=())
+    fails = Pair(left=lambda: Follow(Strict()), right=lambda: follow(ms.ReLU()))
 
     class Strict(nn.Module):
         def forward(self, x):
@@ -423,6 +431,32 @@ def test_a_network_that_cannot_compute_in_float64_is_its_own_reference(tmp_path,
     result = fails.result(tmp_path, monkeypatch)
     assert result.ok is True
     assert any("float32 is the reference" in note for note in result.notes)
+
+
+def test_a_shared_layer_has_two_names_in_pytorch_and_one_in_mindspore(tmp_path, monkeypatch):
+    def left():
+        shared = nn.Conv3d(1, 1, 3)
+        return nn.Sequential(shared, nn.ReLU(), shared)
+
+    def right():
+        shared = ms.Conv3d(1, 1, 3, pad_mode="valid", has_bias=True)
+        return ms.SequentialCell(shared, ms.ReLU(), shared)
+
+    result = Pair(left=left, right=right).result(tmp_path, monkeypatch)
+    assert result.ok is True
+    labels = [row.label for row in result.modes[0].activations]
+    assert labels == ["0", "1", "0 (call 2)", "the network"]
+
+
+def test_whole_numbers_for_an_embedding(tmp_path, monkeypatch):
+    embeddings = {
+        "left": lambda: nn.Sequential(nn.Embedding(7, 4)),
+        "right": lambda: ms.SequentialCell(ms.Embedding(7, 4)),
+    }
+    whole = Pair(**embeddings, wanted=NetworkInput((3, 5), below=7))
+    assert whole.result(tmp_path, monkeypatch).ok is True
+    with pytest.raises(UsageError, match="does not run on such an input"):
+        Pair(**embeddings, wanted=NetworkInput((3, 5))).result(tmp_path, monkeypatch)
 
 
 def test_a_kernel_that_is_missing_is_no_divergence(tmp_path, monkeypatch):
@@ -441,3 +475,42 @@ def test_without_both_networks_the_call_is_wrong(files):
     options = SourceOptions(model=f"{HERE}:u_net")
     with pytest.raises(UsageError):
         porter.verify(files / "u_net.pth", files / "u_net.ckpt", source_options=options, inputs=INPUTS["u_net"])
+
+
+def test_layers_of_renamed_modules_are_compared(files):
+    """The U-Net as the `body` of another network, one of its modules renamed: layers without parameters, too."""
+    source = open_source(files / "u_net.pth", both("u_net"))
+    plan = plan_for(source, "mindspore", WriteOptions())
+    pairs = pairs_of(source, rename(plan, [Rename("down1.0", "down1.conv"), Rename("**", "body.**")]))
+    expected = {
+        "down1.0": "body.down1.conv",
+        "down1.1": "body.down1.1",
+        "down1": "body.down1",
+        "pool": "body.pool",
+        "right2.2": "body.right2.2",
+    }
+    assert {path: pairs.of(path) for path in expected} == expected
+    assert pairs.tensors["down1.1.weight"] == "body.down1.1.bn2d.gamma"
+
+
+def test_a_renamed_twin_agrees(files, tmp_path):
+    class Renamed(ms.Cell):
+        def __init__(self):
+            super().__init__()
+            self.body = whole_networks.UNetTwin()
+
+        def construct(self, x):
+            return self.body(x)
+
+    source = open_source(files / "u_net.pth", both("u_net"))
+    plan = plan_for(source, "mindspore", WriteOptions())
+    pairs = pairs_of(source, rename(plan, [Rename("**", "body.**")]))
+    right = twins_of(files, "u_net")
+    mindspore_values = {f"body.{name}": value for name, value in right.values.mindspore.items()}
+    values = replace(right.values, mindspore=mindspore_values)
+    result = check_networks(
+        Twins(right.torch, MindSporeNetwork(Renamed()), values, pairs), INPUTS["u_net"], Options()
+    )
+    assert result.ok is True
+    assert len(result.modes[0].activations) == 28
+    assert result.only_in == {"PyTorch": (), "MindSpore": ("body",)}

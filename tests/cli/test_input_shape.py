@@ -1,0 +1,115 @@
+"""`bnport verify --input-shape`: the whole-network check as users meet it, on the sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import porter
+from porter.verification.activations import NetworkInput
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "video_resnet"
+SOURCE = str(SAMPLE / "video_resnet.pth")
+MODEL = ("--model", f"{SAMPLE}/torch_net.py:build")
+NET = ("--net", f"{SAMPLE}/mindspore_net.py:build")
+SHAPE = ("--input-shape", "2x3x8x32x32")
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> None:
+    options = porter.SourceOptions(model=MODEL[1])
+    porter.convert(SOURCE, tmp_path / "net.ckpt", source_options=options, verify=False)
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> tuple[str, str]:
+    """The twin with MindSpore's default padding, which differs where a convolution has a stride."""
+    text = (SAMPLE / "mindspore_net.py").read_text().replace('pad_mode="pad", padding=padding', 'pad_mode="same"')
+    (tmp_path / "same_net.py").write_text(text)
+    return "--net", "same_net.py:build"
+
+
+def test_right_twins(bnport: Any, converted: None) -> None:
+    shown = bnport("verify", SOURCE, "net.ckpt", *MODEL, *NET, *SHAPE)
+    assert shown.code == 0, shown.err
+    assert "ok  the networks in eval: 31 results compared" in shown.out
+    assert "ok  the networks in train: 51 results compared" in shown.out
+    assert "10 layers run, all within bounds; both networks agree." in " ".join(shown.out.split())
+
+
+def test_a_fault_is_shown_with_what_stands_around_it(bnport: Any, converted: None, wrong: tuple[str, str]) -> None:
+    shown = bnport("verify", SOURCE, "net.ckpt", *MODEL, *wrong, *SHAPE)
+    assert shown.code == 1
+    rows = [line.split()[:2] for line in shown.out.partition("Layer, in eval")[2].partition("FAILED")[0].splitlines()]
+    assert [row for row in rows if row[0] in ("ok", "NO")] == [
+        ["ok", "input_norm"], ["NO", "stem.0"], ["NO", "stem.1"], ["NO", "stem.2"]
+    ]  # fmt: skip
+    assert "the first divergence is at stem.0" in shown.out
+    assert "padding is (1, 2, 2) in PyTorch and pad_mode='same' in MindSpore" in shown.out
+    assert "stage2.0.conv1: padding is" in shown.out, "a second one, told as a difference in settings"
+    assert "VERIFICATION FAILED the file is right" in shown.out
+
+
+def test_json_holds_every_activation(bnport: Any, converted: None, wrong: tuple[str, str]) -> None:
+    found = bnport("verify", SOURCE, "net.ckpt", *MODEL, *wrong, *SHAPE, "--json")
+    assert (found.code, found.json["ok"], found.json["verified"]) == (1, False, False)
+    network = found.json["network"]
+    assert (network["ok"], network["inputs"], network["problems"]) == (False, ["2x3x8x32x32"], [])
+    evaluation, training = network["modes"]
+    assert (evaluation["mode"], evaluation["first_divergence"]) == ("eval", "stem.0")
+    assert len(training["activations"]) == 51
+    first = next(row for row in evaluation["activations"] if not row["ok"])
+    assert first["error"] > first["allowed"] > 0
+    assert first["shapes"] == [[2, 8, 8, 16, 16], [2, 8, 8, 16, 16]]
+    assert network["only_in"]["MindSpore"] == [f"stage{stage}.relu" for stage in ("1.0", "2.0", "2.1")]
+
+
+def test_a_network_that_does_not_load_the_file(bnport: Any, converted: None, tmp_path: Path) -> None:
+    text = (SAMPLE / "mindspore_net.py").read_text().replace("self.head", "self.classifier")
+    (tmp_path / "renamed_net.py").write_text(text)
+    shown = bnport("verify", SOURCE, "net.ckpt", *MODEL, "--net", "renamed_net.py:build", *SHAPE)
+    assert shown.code == 1
+    assert "MindSpore's network: classifier.weight: missing, [4, 12] is not in the file" in shown.out
+    assert "MindSpore's network: head.weight: unexpected" in shown.out
+    assert "The networks were not run." in shown.out
+
+
+def test_a_batch_of_one_cannot_be_trained_and_is_not_called_verified(bnport: Any, converted: None) -> None:
+    shown = bnport("verify", SOURCE, "net.ckpt", *MODEL, *NET, "--input-shape", "clips=1x3x8x32x32")
+    assert shown.code == 0
+    assert "NOT VERIFIED" in shown.out
+    assert "a batch of 2 or larger volumes may do" in " ".join(shown.out.split())
+
+
+def test_without_a_shape_the_option_is_named(bnport: Any, converted: None) -> None:
+    assert "--input-shape" in bnport("verify", SOURCE, "net.ckpt", *MODEL, *NET).err
+    assert "--input-shape" not in bnport("verify", SOURCE, "net.ckpt", *MODEL).err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*MODEL, *SHAPE),
+        (*MODEL, *NET, "--input-shape", "2x3x8xx32"),
+        (*MODEL, *NET, "--input-shape", "2x3x0x32x32"),
+        (*MODEL, *NET, "--input-shape", "=2x3"),
+        (*MODEL, *NET, "--input-shape", "2x4x8x32x32"),
+        (*MODEL, *NET, "--input-shape", "video=2x3x8x32x32"),
+    ],
+)
+def test_wrong_calls(bnport: Any, converted: None, arguments: tuple[str, ...]) -> None:
+    found = bnport("verify", SOURCE, "net.ckpt", *arguments, "--json")
+    assert found.code == 2
+    assert found.json["error"]["type"] == "UsageError"
+
+
+def test_what_a_shape_says() -> None:
+    from porter.cli.options import input_shape
+
+    given = ("2x3x8", "clips=1x3", "tokens=4x16:100", "7")
+    clips, tokens = NetworkInput((1, 3), "clips"), NetworkInput((4, 16), "tokens", 100)
+    expected = (NetworkInput((2, 3, 8)), clips, tokens, NetworkInput((7,)))
+    assert input_shape(None, None, given) == expected  # type: ignore[arg-type]
+    assert [str(x) for x in input_shape(None, None, given)] == list(given)  # type: ignore[arg-type]
