@@ -6,21 +6,25 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from porter import conversion, record
+from porter import conversion, port_rules, record
 from porter.destination import Destination, WriteOptions, destination, plan_for
+from porter.edits import Rename
 from porter.errors import BackendError, UsageError, VerificationFailed
 from porter.formats import open_checkpoint
 from porter.layers.model import Layer
 from porter.optimizer.classes import class_written
 from porter.plan import Plan, dtype_called
+from porter.remarks import remarks
 from porter.source import Source, SourceOptions, dialect_of, open_source
+from porter.target import fit
 from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
 from porter.verification.files import TargetOptions, Verification, verify_output
 from porter.verification.network_results import NetworkResult
 
+Align = Literal["propose", "apply"]
 StrPath = str | os.PathLike[str]
 
 
@@ -29,6 +33,11 @@ class Inspection:
     """What a checkpoint holds."""
 
     source: Source
+
+    @property
+    def rules(self) -> str:
+        """What was recognised as the text of a rules file; used unchanged, it leads to the same conversion."""
+        return port_rules.text_of(self.source)
 
     def to_json(self) -> dict[str, Any]:
         checkpoint = self.source.checkpoint
@@ -86,6 +95,7 @@ class Conversion:
             "written": self.written is not None,
             "layers": [layer_to_json(layer) for layer in self.source.layers],
             "tensors": [step.to_json() for step in self.plan.steps],
+            "optimizer": self.plan.optimizer and self.plan.optimizer.to_json(),
             "verified": self.verified,
             "verification": self.verification.to_json() if self.verification else None,
             "warnings": list(self.warnings),
@@ -104,14 +114,31 @@ def layer_to_json(layer: Layer) -> dict[str, Any]:
     }
 
 
-def inspect(path: StrPath, options: SourceOptions | None = None) -> Inspection:
+def inspect(path: StrPath, options: SourceOptions | None = None, rules: Sequence[StrPath] = ()) -> Inspection:
     """What a checkpoint holds: its format, its tensors, and its layers with the evidence for their kind.
+
+    Args:
+        path: the checkpoint.
+        options: what to know about it beyond what it says itself.
+        rules: rules files (`porter.port_rules`), of which only what they say of the source counts here.
 
     Raises:
         InputError: it cannot be read, or must not be trusted.
         Undecided: several state dicts, or names that may be either framework's.
     """
-    return Inspection(open_source(Path(path), options or SourceOptions()))
+    given, _ = _with_rules(rules, options, None)
+    return Inspection(open_source(Path(path), given))
+
+
+def _with_rules(
+    rules: Sequence[StrPath], source: SourceOptions | None, write: WriteOptions | None
+) -> tuple[SourceOptions, WriteOptions]:
+    """Both kinds of options with what rules files say in front of them, the last file nearest."""
+    given, how = source or SourceOptions(), write or WriteOptions()
+    for path in reversed(rules):
+        read = port_rules.read(Path(path))
+        given, how = read.for_source(given), read.for_output(how)
+    return given, how
 
 
 def convert(
@@ -120,9 +147,12 @@ def convert(
     *,
     source_options: SourceOptions | None = None,
     write_options: WriteOptions | None = None,
+    rules: Sequence[StrPath] = (),
     verify: bool | None = None,
     verify_options: Options | None = None,
     dry_run: bool = False,
+    align: Align | None = None,
+    inputs: Sequence[NetworkInput] = (),
     on_bytes: Callable[[int, int], None] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Conversion:
@@ -133,29 +163,54 @@ def convert(
         output: the file to write; its suffix chooses the format.
         source_options: what to know about the source beyond what it says itself.
         write_options: how to write.
+        rules: rules files (`porter.port_rules`); what the options say besides outweighs them.
         verify: True demands that every batch normalisation is run on the target's framework; None runs those that
             can be run here; False verifies nothing.
         verify_options: how layers are run.
         dry_run: plan only.
+        align: where the output's names are not the target network's, propose renames ("propose": always raises
+            DoesNotFit with them, and writes them beside the output as a rules file), or "apply" them where the
+            structure leaves no other choice; that needs `inputs`, so that the outcome is verified.
+        inputs: of both networks, which are then run whole; needs `model` and `net`.
         on_bytes: called with (bytes written, bytes in all).
         on_layer: called with (layers verified, layers in all).
 
     Raises:
+        DoesNotFit: the output does not fit the target network (`model` or `net`, of the output's framework).
         BnportError: one of its subclasses, see `porter.errors`; nothing is written then.
     """
-    write = write_options or WriteOptions()
-    opened = open_source(Path(source), source_options or SourceOptions(), optimizer=write.optimizer is not None)
+    given, write = _with_rules(rules, source_options, write_options)
+    run = verify_options or Options()
+    if align == "apply" and not inputs:
+        hint = "Give --input-shape 1x3x8x32x32 (your network's own), --model and --net."
+        raise UsageError("what it does must be verified on whole networks", entry="--align=apply", hint=hint)
+    if inputs and verify is False:
+        raise UsageError("asks for a verification", entry="--input-shape", found="--no-verify")
+    opened = open_source(Path(source), given, optimizer=write.optimizer is not None)
     to = destination(Path(output), opened, write)
     plan = plan_for(opened, to.to, write)
-    notes = (*opened.notes, *_left_out_notes(opened, plan), *inference_notes(opened, plan))
+    network = _target_network(given, plan)
+    renames = _fitting_renames(plan, network, align, None if dry_run else Path(f"{os.fspath(output)}.rules.toml"))
+    if renames:
+        write = replace(write, renames=(*write.renames, *renames))
+        plan = plan_for(opened, to.to, write)
+    notes = (
+        *opened.notes,
+        *_left_out_notes(opened, plan),
+        *inference_notes(opened, plan),
+        *remarks(plan, opened.layers),
+        *(f"applied to fit {network}: {one.option}" for one in renames),
+    )
     if dry_run:
         return Conversion(opened, to, plan, None, None, notes)
     verdicts: list[Verification] = []
 
     def check(path: Path) -> None:
-        found = verify_output(opened, plan, path, verify_options or Options(), TargetOptions(), on_layer)
+        found = verify_output(opened, plan, path, run, TargetOptions(network), on_layer)
+        if inputs:
+            found = replace(found, network=_compare_networks(opened, plan, path, given, inputs, run))
         verdicts.append(found)
-        _demand(found, strict=verify is True, file=to.path)
+        _demand(found, strict=verify is True or align == "apply", file=to.path)
 
     written, warnings = conversion.execute(plan, opened, to, write, None if verify is False else check, on_bytes)
     return Conversion(opened, to, plan, written, verdicts[0] if verdicts else None, (*notes, *warnings))
@@ -167,6 +222,7 @@ def verify(
     *,
     source_options: SourceOptions | None = None,
     write_options: WriteOptions | None = None,
+    rules: Sequence[StrPath] = (),
     target_eps: float | None = None,
     target_momentum: float | None = None,
     options: Options | None = None,
@@ -180,8 +236,9 @@ def verify(
         output: what the conversion wrote.
         source_options: as for `convert`; with both `model` and `net`, the one on the output's side says how the
             layers there are configured.
-        write_options: `to`, `strip_prefix` and `dtype` as they were given to `convert`; None takes them from the
-            conversion's record where it lies beside `output`.
+        write_options: names and dtype as they were given to `convert`; None takes them from the
+            conversion's record where it lies beside `output`, unless there are `rules`.
+        rules: as for `convert`.
         target_eps, target_momentum: how all layers on the output's side are configured, momentum in the terms of
             its framework.
         options: how layers are run.
@@ -192,9 +249,10 @@ def verify(
         InputError, Undecided, UsageError, BackendError: see `porter.errors`. A failed check is no error: it is in
         the result.
     """
-    given = source_options or SourceOptions()
     target = Path(output)
-    write = write_options or _recorded_options(target)
+    if not (write_options or rules):
+        write_options = _recorded_options(target)
+    given, write = _with_rules(rules, source_options, write_options)
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None)
     plan = plan_for(opened, write.to or dialect_of(open_checkpoint(target)), write)
     network = _target_network(given, plan)
@@ -207,6 +265,18 @@ def verify(
         note = "--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too"
         return replace(found, warnings=(*found.warnings, note))
     return found
+
+
+def _fitting_renames(
+    plan: Plan, network: str | None, align: Align | None, rules_file: Path | None
+) -> tuple[Rename, ...]:
+    """What `align` adds to a plan so that it fits its target network, and the check that it does."""
+    if network:
+        return fit(plan, network, align, rules_file)
+    if align:
+        hint = "Name it with --net, or --model where the output is PyTorch's."
+        raise UsageError("needs the target network", entry="--align", hint=hint)
+    return ()
 
 
 def _compare_networks(
@@ -235,12 +305,17 @@ def _recorded_options(output: Path) -> WriteOptions:
         return WriteOptions()
     dtype = dtype_called(found.dtype) if found.dtype else None
     optimizer = class_written(found.optimizer.name, found.plan.to) if found.optimizer else None
-    return WriteOptions(to=found.plan.to, strip_prefix=found.strip_prefix, dtype=dtype, optimizer=optimizer)
+    prefix = found.strip_prefix
+    return WriteOptions(to=found.plan.to, strip_prefix=prefix, dtype=dtype, optimizer=optimizer, like=found)
 
 
 def _demand(found: Verification, *, strict: bool, file: Path) -> None:
     if not found.ok:
         raise Refuted(found, file)
+    if strict and found.network and found.network.ok is None:
+        message = "the networks could not be compared whole"
+        reasons = (mode.not_run for mode in found.network.modes if mode.not_run)
+        raise BackendError(message, file=file, found=next(reasons, "no reason given"))
     if strict and found.verified is None:
         first = found.not_run[0]
         reason = next((check.note for check in first.checks if check.ok is None and check.note), "no reason given")
@@ -262,7 +337,8 @@ class Refuted(VerificationFailed):
         super().__init__(
             "verification failed, nothing was written",
             file=file,
-            found=f"{len(failed)} of {len(verification.layers)} layers, {len(verification.problems)} tensors wrong",
+            found=f"{len(failed)} of {len(verification.layers)} layers, {len(verification.problems)} tensors wrong"
+            + ("; the networks differ" if verification.network and verification.network.ok is False else ""),
         )
         self.verification = verification
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from porter import network, record
 from porter.errors import Undecided, UsageError
@@ -13,6 +14,7 @@ from porter.formats.dtypes import DType
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
 from porter.layers.kinds import KINDS, Dialect, Kind
 from porter.layers.model import Layer
+from porter.layers.patterns import matches
 from porter.layers.recognise import Hints, recognise
 from porter.layers.settings import invert_momentum
 from porter.layers.training_state import rename_owner, training_state
@@ -35,6 +37,8 @@ class SourceOptions:
         key: where in a .pth the state dict lies.
         model, net: the network it belongs to, in PyTorch or in MindSpore: `module:factory` or `file.py:factory`.
         layers: (pattern, kind name) pairs.
+        hyperparameters: (pattern, settings) pairs of batch normalisations, settings by name (eps, momentum in the
+            source's own terms or "cumulative", affine, statistics); they beat what the source knows.
         eps, momentum: settings of batch normalisations where the source knows none, in the source's own terms.
         record: the record of the conversion that wrote the file; None looks beside it.
     """
@@ -44,6 +48,7 @@ class SourceOptions:
     model: str | None = None
     net: str | None = None
     layers: Sequence[tuple[str, str]] = ()
+    hyperparameters: Sequence[tuple[str, Mapping[str, Any]]] = ()
     eps: float | None = None
     momentum: float | None = None
     record: Path | None = None
@@ -96,6 +101,7 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
     wrapper, notes = _wrapper(checkpoint, model)
     hints = _hints(options, dialect, model, wrapper, found)
     layers = recognise(checkpoint, dialect, _in_network_order(model), hints)
+    layers = _configured(layers, dialect, options.hyperparameters)
     return Source(checkpoint, dialect, layers, left_out, wrapper, found, (*checkpoint.notes, *notes))
 
 
@@ -225,6 +231,30 @@ def _hints(
         eps=options.eps,
         momentum=invert_momentum(momentum) if momentum is not None and dialect == "mindspore" else momentum,
     )
+
+
+def _configured(
+    layers: list[Layer], dialect: Dialect, hyperparameters: Sequence[tuple[str, Mapping[str, Any]]]
+) -> list[Layer]:
+    """The layers with the settings of their batch normalisations as `hyperparameters` says, the last match last."""
+    for pattern, values in hyperparameters:
+        said = dict(values)
+        if said.get("momentum") == "cumulative":
+            said["momentum"] = None
+        elif "momentum" in said and dialect == "mindspore":
+            said["momentum"] = invert_momentum(said["momentum"])
+        chosen = [layer.settings is not None and matches(pattern, layer.name) for layer in layers]
+        if not any(chosen):
+            message = "matches no batch normalisation"
+            raise UsageError(message, entry=f"hyperparameters {pattern!r}", hint="`bnport inspect FILE` lists them.")
+        layers = [_told(layer, said) if here else layer for layer, here in zip(layers, chosen, strict=True)]
+    return layers
+
+
+def _told(layer: Layer, said: Mapping[str, Any]) -> Layer:
+    assert layer.settings is not None
+    known_from = {**layer.settings.known_from, **dict.fromkeys(said, "rules")}
+    return replace(layer, settings=replace(layer.settings, **said, known_from=known_from))
 
 
 def _kind(pattern: str, name: str) -> Kind:

@@ -10,6 +10,7 @@ import click
 
 from porter import api
 from porter.cli.options import (
+    input_shape_option,
     name_options,
     output_options,
     print_json,
@@ -21,9 +22,16 @@ from porter.cli.options import (
     take_run_options,
     take_source_options,
 )
+from porter.verification.activations import NetworkInput
 
 
-@click.command(short_help="Convert a checkpoint.")
+class _Convert(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """A bare `--align` means propose. Click's own optional values would take SOURCE for the value."""
+        return super().parse_args(ctx, ["--align=propose" if arg == "--align" else arg for arg in args])
+
+
+@click.command(cls=_Convert, short_help="Convert a checkpoint.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -48,7 +56,15 @@ from porter.cli.options import (
     metavar="SIZE",
     help="Split a .safetensors, .pth or .bin into shards of at most 5GB, 512MiB, ...",
 )
+@click.option(
+    "--align",
+    type=click.Choice(["propose", "apply"]),
+    metavar="[=apply]",
+    help="Where names do not match the target network's (--net, or --model for PyTorch), propose renames from the "
+    "structure, as a rules file; =apply applies them where they are unique (needs --input-shape).",
+)
 @source_options
+@input_shape_option
 @run_options
 @output_options
 def convert(
@@ -60,6 +76,9 @@ def convert(
     no_checksum: bool,
     crc: bool,
     max_shard_size: int | None,
+    align: api.Align | None,
+    rules: tuple[Path, ...],
+    inputs: tuple[NetworkInput, ...],
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -69,7 +88,8 @@ def convert(
 
     SOURCE is a .pth, .safetensors, .ckpt or an index of shards; its content tells which. OUTPUT appears only when it
     is whole and, where layers can be run here, verified. The record OUTPUT.bnport.json beside it holds what the way
-    back needs.
+    back needs. With the target network given (--net, or --model where OUTPUT is PyTorch's), every name, shape and
+    dtype must be as the network has it.
     """
     write = replace(
         take_name_options(given),
@@ -87,9 +107,12 @@ def convert(
                 output,
                 source_options=options,
                 write_options=write,
+                rules=rules,
                 verify=verify,
                 verify_options=run,
                 dry_run=dry_run,
+                align=align,
+                inputs=inputs,
                 on_bytes=advance("writing"),
                 on_layer=advance("verifying"),
             )

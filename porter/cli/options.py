@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from porter.destination import WriteOptions
+from porter.edits import rename_called
 from porter.formats.shards import parse_size
 from porter.layers.kinds import DIALECTS
 from porter.optimizer.classes import AUTO, CHOICES
@@ -45,16 +47,26 @@ def _layer(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 
 
 def input_shape(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[NetworkInput, ...]:
-    """Callback for `--input-shape`: `1x3x8x32x32`, or `NAME=1x3x8x32x32`."""
+    """Callback for `--input-shape`: `1x3x8x32x32`, `NAME=1x3x8x32x32`, or `4x16:100` for whole numbers below 100."""
     inputs = []
     for value in values:
-        name, _, shape = value.rpartition("=")
-        sizes = shape.split("x")
-        if not all(size.isdecimal() and int(size) for size in sizes) or (name and not name.isidentifier()):
+        given = re.fullmatch(r"(?:([^\W\d]\w*)=)?([1-9]\d*(?:x[1-9]\d*)*)(?::([1-9]\d*))?", value, re.ASCII)
+        if not given:
             raise click.BadParameter(f"{value!r} is no shape, such as 1x3x8x32x32 or clips=1x3x8x32x32")
-        inputs.append(NetworkInput(tuple(map(int, sizes)), name or None))
+        name, shape, below = given.groups()
+        inputs.append(NetworkInput(tuple(map(int, shape.split("x"))), name, int(below) if below else None))
     return tuple(inputs)
 
+
+input_shape_option = click.option(
+    "--input-shape",
+    "inputs",
+    multiple=True,
+    callback=input_shape,
+    metavar="[NAME=]SHAPE[:N]",
+    help="Run both networks (--model and --net) whole on an input of this shape: 2x3x8x32x32, or clips=2x3x8x32x32; "
+    "4x16:100 holds whole numbers below 100. Repeatable, for networks of several inputs.",
+)
 
 source_options = _together(
     click.option("--from", "from_", type=click.Choice(DIALECTS), help="Whose names SOURCE bears."),
@@ -68,6 +80,13 @@ source_options = _together(
         callback=_layer,
         metavar="PATTERN=KIND",
         help="Say a layer's kind: 'stem.*=BatchNorm3d'. * is one level of a name, ** any number. Repeatable.",
+    ),
+    click.option(
+        "--rules",
+        multiple=True,
+        type=_PATH,
+        help="A rules file of the port (TOML): layers, renames, drops, hyper-parameters; `bnport inspect "
+        "--write-rules` writes one. Repeatable.",
     ),
     click.option("--eps", type=float, help="eps of batch normalisations where SOURCE does not know it."),
     click.option("--momentum", type=float, help="Their momentum, in the terms of SOURCE's framework."),
@@ -92,6 +111,15 @@ run_options = _together(
 name_options = _together(
     click.option("--to", type=click.Choice(DIALECTS), help="Whose names the output bears (default: the other's)."),
     click.option("--strip-prefix", default="", metavar="PREFIX", help="Remove from all names; 'auto': a wrapper's."),
+    click.option(
+        "--rename",
+        "renames",
+        multiple=True,
+        callback=lambda ctx, param, values: tuple(rename_called(value) for value in values),
+        metavar="PATTERN=NEW",
+        help="Rename tensors and modules of the output: 'layer*.*.conv1.0=layer*.*.conv1.conv', wildcards as in "
+        "--layer, or 're:EXPRESSION=TEMPLATE'. Repeatable; applied in order.",
+    ),
     click.option("--dtype", help="Floating-point tensors are cast to this: float16, bfloat16, float32, float64."),
     click.option(
         "--optimizer",
@@ -129,6 +157,7 @@ def take_name_options(given: dict[str, Any]) -> WriteOptions:
     return WriteOptions(
         to=given.pop("to"),
         strip_prefix=given.pop("strip_prefix"),
+        renames=given.pop("renames"),
         optimizer=given.pop("optimizer"),
         dtype=dtype_called(dtype) if dtype else None,
     )

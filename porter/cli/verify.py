@@ -9,7 +9,7 @@ import click
 
 from porter import api
 from porter.cli.options import (
-    input_shape,
+    input_shape_option,
     name_options,
     output_options,
     print_json,
@@ -34,15 +34,7 @@ from porter.verification.activations import NetworkInput
     "--target-momentum", type=float, help="Their momentum, in OUTPUT's terms (default: the source's, translated)."
 )
 @source_options
-@click.option(
-    "--input-shape",
-    "inputs",
-    multiple=True,
-    callback=input_shape,
-    metavar="[NAME=]SHAPE",
-    help="Run both networks (--model and --net) whole on an input of this shape: 2x3x8x32x32, or clips=2x3x8x32x32. "
-    "Repeatable, for networks of several inputs.",
-)
+@input_shape_option
 @run_options
 @output_options
 def verify(
@@ -51,6 +43,7 @@ def verify(
     target_eps: float | None,
     target_momentum: float | None,
     inputs: tuple[NetworkInput, ...],
+    rules: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -71,6 +64,7 @@ def verify(
             output,
             source_options=take_source_options(given),
             write_options=None if write == WriteOptions() else write,
+            rules=rules,
             target_eps=target_eps,
             target_momentum=target_momentum,
             options=take_run_options(given),
