@@ -46,6 +46,11 @@ def find_optimizer(root: Any) -> tuple[OptimizerDict, list[PickledTensor]] | Non
     return _read(*found[0]) if found else None
 
 
+def optimizer_keys(root: Any) -> list[str]:
+    """The dotted path of every optimizer state in what a torch pickle holds."""
+    return [key for key, _ in _optimizers(root)]
+
+
 def _optimizers(root: Any) -> Iterator[tuple[str, Record]]:
     """Every optimizer state reachable through text keys and lists, with its dotted path."""
     seen: set[int] = set()

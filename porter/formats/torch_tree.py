@@ -13,7 +13,7 @@ from porter.formats.model import Checkpoint, Checksum, Extent, LeftOut, Optimize
 from porter.formats.pickle_records import Global, PersistentId, Record
 from porter.formats.torch_containers import StateDict, find_state_dict
 from porter.formats.torch_modules import class_name
-from porter.formats.torch_optimizer import find_optimizer
+from porter.formats.torch_optimizer import find_optimizer, optimizer_keys
 from porter.formats.torch_tensors import PickledTensor, StorageRef, pickled_tensor, place_all
 
 
@@ -79,6 +79,8 @@ def pickled_checkpoint(path: Path, root: Any, *, key: str | None, optimizer: boo
             left_out.append(LeftOut(name, _what(value)))
         else:
             tensors.append(tensor)
+    if not optimizer:
+        left_out += [LeftOut(key, "an optimizer (--optimizer carries its state)") for key in optimizer_keys(root)]
     state, moments = (find_optimizer(root) if optimizer else None) or (None, [])
     names = {tensor.spec.name for tensor in tensors}
     both = next((moment.spec.name for moment in moments if moment.spec.name in names), None)

@@ -8,7 +8,9 @@ Established by running both (torch 2.13, mindspore 2.10, CPU); tests/optimizer r
 - mindspore.nn.Adam keeps the same moments. Its counters are for all parameters, PyTorch's `step` is one for each:
   global_step, and beta1_power = beta1^step, multiplied up in float32. Its eps is added before the bias correction,
   PyTorch's after it: the two differ where sqrt(exp_avg_sq) is not large against eps.
-- mindspore.nn.AdamWeightDecay decays as AdamW does, but corrects no bias and counts no steps.
+- mindspore.nn.AdamWeightDecay decays as AdamW does, but corrects no bias.
+- The optimizers of mindspore.nn leave parameters whose names hold `gamma` or `beta` out of weight decay, unless they
+  are given in groups (nn/optim/optimizer.py, decay_filter). Those of PyTorch and of mindspore.experimental do not.
 - mindspore.experimental.optim.Adam and AdamW are PyTorch's, with one state_step for all parameters.
 - mindspore.mint.optim has no CPU kernels, and its AdamW counts state_step from -1: not carried.
 """
@@ -48,6 +50,20 @@ class OptimizerClass:
     stat: str | None = None
 
     @property
+    def count(self) -> str:
+        """The counter of its steps."""
+        return "global_step" if "global_step" in self.counters else "state_step"
+
+    @property
+    def corrects_bias(self) -> bool:
+        return self.name != "AdamWeightDecay"
+
+    @property
+    def filters_weight_decay(self) -> bool:
+        """Whether it leaves gamma and beta out."""
+        return self.path.startswith("mindspore.nn.")
+
+    @property
     def required(self) -> set[str]:
         """The prefixes without which a file's state is not this class's."""
         return {p for slot, p in self.moments.items() if slot != AMSGRAD} | ({self.stat} if self.stat else set())
@@ -82,7 +98,7 @@ CLASSES: Mapping[str, OptimizerClass] = {
         ),
         _adam("experimental.Adam", "mindspore.experimental.optim.Adam", "Adam", _EXPERIMENTAL, ("state_step",)),
         _adam("experimental.AdamW", "mindspore.experimental.optim.AdamW", "AdamW", _EXPERIMENTAL, ("state_step",)),
-        _adam("AdamWeightDecay", "mindspore.nn.AdamWeightDecay", "AdamW", ("adam_m.", "adam_v."), ("learning_rate",)),
+        _adam("AdamWeightDecay", "mindspore.nn.AdamWeightDecay", "AdamW", ("adam_m.", "adam_v."), _SCHEDULE),
     )
 }
 

@@ -16,7 +16,7 @@ class Carried:
         param_groups: PyTorch's settings, the source's or those to be written; `params` are numbers from 0 on.
         parameters: the name that each of these numbers has in MindSpore.
         steps: number -> how often PyTorch has stepped the parameter, where it counts.
-        global_step: MindSpore's count; None where it keeps none.
+        global_step: how often MindSpore had stepped when `steps` was what PyTorch had counted.
         order: the names of all tensors of a MindSpore source, in its order; empty where PyTorch is the source.
         notes: remarks for the user.
     """
@@ -25,7 +25,7 @@ class Carried:
     param_groups: tuple[Mapping[str, Any], ...]
     parameters: tuple[str, ...]
     steps: Mapping[int, float]
-    global_step: int | None
+    global_step: int
     order: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -57,7 +57,7 @@ class Carried:
             ),
             tuple(value["parameters"]),
             {int(number): float(step) for number, step in value["steps"].items()},
-            value["global_step"],
+            int(value["global_step"]),
             tuple(value["order"]),
         )
 

@@ -56,7 +56,7 @@ def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | No
     names, notes = _parameters(plan, source, recorded)
     parameters = _network_steps(plan, source, names)
     counts = _counts(source, found)
-    done = int(max(counts.values(), default=(recorded and recorded.global_step) or 0))
+    done = _steps_done(counts, recorded)
     given = _Translation(found, kind, parameters, counts, done)
     steps = [*_counter_steps(given), *_moment_steps(given)]
     taken = {step.source.name for step in steps if step.source}
@@ -72,7 +72,7 @@ def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | No
         tuple(found.param_groups),
         mine,
         counts,
-        done if "global_step" in kind.counters else None,
+        done,
         notes=(*notes, *_notes(given)),
     )
     order = recorded.order if recorded else ()
@@ -159,6 +159,12 @@ def _counts(source: Source, found: OptimizerDict) -> dict[int, float]:
     return counts
 
 
+def _steps_done(counts: Mapping[int, float], recorded: Carried | None) -> int:
+    """What MindSpore is to count: PyTorch's steps; counted on from the record, where there is one."""
+    before, most = (recorded.global_step, max(recorded.steps.values(), default=0)) if recorded else (0, 0)
+    return int(before + max(counts.values(), default=most) - most)
+
+
 def _counter_steps(given: _Translation) -> Iterator[Step]:
     for name in given.kind.counters:
         if name == "learning_rate":
@@ -239,20 +245,24 @@ def _new(parameter: Step, prefix: str, fill: float, reason: str) -> Step:
 def _why_dropped(kind: OptimizerClass, slot: str) -> str:
     if slot != "step":
         return f"{kind.path} keeps no {slot}"
-    counter = next((name for name in ("global_step", "state_step") if name in kind.counters), None)
-    return f"{kind.path} counts for all parameters, in {counter}" if counter else f"{kind.path} counts no steps"
+    return f"{kind.path} counts for all parameters, in {kind.count}"
 
 
 def _notes(given: _Translation) -> Iterator[str]:
     kind, groups, counts = given.kind, given.groups, given.counts
-    settings = "; ".join(dict.fromkeys(_settings(group) for group in groups))
+    settings = "; ".join(dict.fromkeys(_settings(group, kind) for group in groups))
     yield f"the optimizer's state is for {kind.path}; a checkpoint does not hold its other settings, here {settings}"
     if len(set(counts.values())) > 1:
         least, most = min(counts.values()), max(counts.values())
         yield f"PyTorch counts {least:g} to {most:g} steps of its parameters; MindSpore has one count for all"
     if kind.torch == "SGD" and not given.global_step:
         yield "PyTorch's SGD counts no steps: global_step is 0, where a learning-rate schedule of MindSpore begins"
-    if kind.name == "AdamWeightDecay" and counts:
+    if kind.filters_weight_decay and any(group["weight_decay"] for group in groups):
+        yield (
+            f"{kind.path} leaves gamma and beta out of weight_decay, where PyTorch does not, unless it is given "
+            "groups: [{'params': ..., 'weight_decay': ...}]"
+        )
+    if not kind.corrects_bias and given.global_step:
         first, second = groups[0]["betas"]
         factor = (1 - first**given.global_step) / sqrt(1 - second**given.global_step)
         yield (
@@ -279,6 +289,7 @@ def _lost(given: _Translation) -> Iterator[str]:
     yield from (entry.name for entry in given.found.left_out)
 
 
-def _settings(group: Mapping[str, Any]) -> str:
-    shown = (name for name in ("momentum", "dampening", "nesterov", "betas", "eps", "weight_decay", "amsgrad"))
+def _settings(group: Mapping[str, Any], kind: OptimizerClass) -> str:
+    rate = () if "learning_rate" in kind.counters else ("lr",)
+    shown = (name for name in (*rate, "momentum", "dampening", "nesterov", "betas", "eps", "weight_decay", "amsgrad"))
     return ", ".join(f"{name}={group[name]}" for name in shown if name in group)

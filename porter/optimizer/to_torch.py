@@ -60,14 +60,14 @@ def to_torch(plan: Plan, source: Source, wanted: str, recorded: Carried | None) 
         found = replace(found, counts=counts)
         steps = [step for number, parameter in enumerate(parameters) for step in _state(found, number, parameter)]
         groups, more = _groups(found, recorded)
-        done = found.number("global_step")
+        done = found.number(kind.count)
     by_source = {step.source.name: step for step in steps if step.source}
     kept = [_network_step(step, by_source, source, kind) for step in plan.steps]
     network = tuple(step for step in kept if step is not None)
     names = tuple(step.source.name for step in parameters if step.source)
     order = tuple(spec.name for spec in source.checkpoint.specs)
     carried = Carried(
-        kind.name, groups, names, dict(enumerate(counts)), None if done is None else int(done), order,
+        kind.name, groups, names, dict(enumerate(counts)), int(done or 0), order,
         (*notes, *more, *_lost(found, by_source)),
     )  # fmt: skip
     return replace(plan, steps=(*network, *steps), optimizer=carried)
@@ -152,24 +152,20 @@ def _counts(found: _Translation, recorded: Carried | None) -> tuple[list[float],
     """PyTorch's `step` of every parameter, empty for SGD, which keeps none."""
     if found.kind.torch == "SGD":
         return [], []
-    done = found.number("global_step" if "global_step" in found.kind.counters else "state_step")
-    every = range(len(found.parameters))
-    before = recorded.steps if recorded and set(recorded.steps) == set(every) else None
-    if done is None and "AdamWeightDecay" in found.kind.name:
-        if before:
-            note = "mindspore.nn.AdamWeightDecay counts no steps: `step` is what it was in PyTorch"
-            return [before[number] for number in every], [note]
-        note = (
-            f"mindspore.nn.AdamWeightDecay corrects no bias and counts no steps: `step` is {_LONG_PAST:g}, where "
-            "AdamW corrects none either and goes on as MindSpore would"
-        )
-        return [_LONG_PAST for _ in every], [note]
+    done = found.number(found.kind.count)
     if done is None:
         raise Unsupported("its optimizer state has no step counter", file=found.source.checkpoint.path)
-    if before:
+    every = range(len(found.parameters))
+    if recorded and set(recorded.steps) == set(every):
         # PyTorch may count parameters apart, MindSpore has counted on for all.
-        return [before[number] + done - max(before.values()) for number in every], []
-    return [done for _ in every], []
+        return [recorded.steps[number] + done - recorded.global_step for number in every], []
+    if found.kind.corrects_bias:
+        return [done for _ in every], []
+    note = (
+        f"{found.kind.path} corrects no bias: `step` is {_LONG_PAST:.0f}, where AdamW corrects none either and goes "
+        "on as MindSpore would"
+    )
+    return [_LONG_PAST for _ in every], [note]
 
 
 def _state(found: _Translation, number: int, parameter: Step) -> Iterator[Step]:
@@ -228,7 +224,8 @@ def _groups(found: _Translation, recorded: Carried | None) -> tuple[tuple[dict[s
     ]
     return (group,), [
         f"param_groups hold PyTorch's defaults for what a MindSpore checkpoint does not: {', '.join(assumed)}; "
-        "load_state_dict takes them over, so set yours after it",
+        "load_state_dict takes them over, so set yours after it"
+        + (" (mindspore.nn decays no gamma and no beta)" if found.kind.filters_weight_decay else ""),
         "PyTorch numbers the parameters as model.parameters() does: the file's order was taken for it",
     ]
 
