@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from porter.formats.model import Checkpoint
-from porter.layers.model import Layer
+from porter.layers.model import Evidence, Layer
 from porter.plan import Plan, Step
 
 
@@ -31,32 +31,77 @@ def shared_names(
         prefix: of names, no part of the network (a wrapper's that is to be removed).
     """
     counters = dict(_counters(layers))
-    places: dict[object, list[str]] = {}
-    for name in names:
-        tensor = checkpoint.tensors[name]
-        if tensor.extents and name not in counters:
-            place = (tensor.extents, tensor.view, tensor.spec.dtype, tensor.spec.shape)
-            places.setdefault(place, []).append(name)
-    groups = [group for group in places.values() if len(group) > 1]
-    if not groups:
-        return {}
-    contents: dict[str, dict[str, int]] = {}
-    for number, group in enumerate(places.values()):
-        for name in group:
-            parent, _, leaf = name.rpartition(".")
-            contents.setdefault(parent, {})[leaf] = number
+    places = _places(checkpoint, (name for name in names if name not in counters))
+    contents = _contents(places)
     by_name = {layer.name: layer for layer in layers}
     kept: dict[str, str] = {}
-    for group in groups:
+    for group in (group for group in places if len(group) > 1):
         one_layer = _are_one_layer([name.rpartition(".")[0] for name in group], contents, by_name)
         keeper = _name_of_cell(group, prefix) if one_layer else group[0]
         kept |= {name: keeper for name in group if name != keeper}
     # What MindSpore has no place for goes with the layer that it counts for, whatever its storage.
     return kept | {
-        counter: f"{kept[tensor].rpartition('.')[0]}.{counter.rpartition('.')[2]}"
+        counter: _sibling(kept[tensor].rpartition(".")[0], counter)
         for counter, tensor in counters.items()
         if tensor in kept
     }
+
+
+def settle(checkpoint: Checkpoint, layers: Sequence[Layer]) -> list[Layer]:
+    """`layers` with undecided ones told by what is known of the same tensors under other names."""
+    counters = dict(_counters(layers))
+    names = (name for layer in layers for name in layer.tensors.values() if name not in counters)
+    contents = _contents(_places(checkpoint, names))
+    known: dict[frozenset[tuple[str, int]], Layer] = {}
+    for layer in layers:
+        if layer.name in contents and layer.certainty != "undecided":
+            known.setdefault(frozenset(contents[layer.name].items()), layer)
+    return [_told_by(layer, known.get(frozenset(contents.get(layer.name, {}).items()))) for layer in layers]
+
+
+def _told_by(layer: Layer, other: Layer | None) -> Layer:
+    if (
+        other is None
+        or layer.certainty != "undecided"
+        or not {kind.name for kind in other.kinds} <= {kind.name for kind in layer.kinds}
+    ):
+        return layer
+    text = f"its tensors are those of {other.label} ({other.kind_name})"
+    tensors = {slot: _sibling(layer.name, name) for slot, name in other.tensors.items()}
+    return replace(
+        other,
+        name=layer.name,
+        certainty="inferred",
+        evidence=(Evidence("siblings", other.kinds, text), *layer.evidence),
+        tensors=tensors,
+        counterpart=layer.counterpart,
+    )
+
+
+def _sibling(path: str, name: str) -> str:
+    """The tensor of the layer `path` that has the last part of `name`."""
+    return f"{path}.{name.rpartition('.')[2]}".removeprefix(".")
+
+
+def _places(checkpoint: Checkpoint, names: Iterable[str]) -> list[list[str]]:
+    """`names` of non-empty tensors, those that have the same bytes of the file in one list."""
+    places: dict[object, list[str]] = {}
+    for name in names:
+        tensor = checkpoint.tensors[name]
+        if tensor.extents:
+            place = (tensor.extents, tensor.view, tensor.spec.dtype, tensor.spec.shape)
+            places.setdefault(place, []).append(name)
+    return list(places.values())
+
+
+def _contents(places: Iterable[Iterable[str]]) -> dict[str, dict[str, int]]:
+    """Module -> last part of a tensor's name -> number of its place."""
+    contents: dict[str, dict[str, int]] = {}
+    for number, group in enumerate(places):
+        for name in group:
+            parent, _, leaf = name.rpartition(".")
+            contents.setdefault(parent, {})[leaf] = number
+    return contents
 
 
 def _counters(layers: Iterable[Layer]) -> Iterator[tuple[str, str]]:

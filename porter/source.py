@@ -18,6 +18,7 @@ from porter.layers.patterns import matches
 from porter.layers.recognise import Hints, recognise
 from porter.layers.settings import invert_momentum
 from porter.layers.training_state import rename_owner, training_state
+from porter.sharing import settle
 
 # Names that only one side uses. gamma and beta are not among them: PyTorch modules use them for their own parameters.
 _TORCH_NAMES = ("running_mean", "running_var", "num_batches_tracked")
@@ -100,7 +101,7 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
     model = [spec for name, spec in specs.items() if name not in left_out]
     wrapper, notes = _wrapper(checkpoint, model)
     hints = _hints(options, dialect, model, wrapper, found)
-    layers = recognise(checkpoint, dialect, _in_network_order(model), hints)
+    layers = settle(checkpoint, recognise(checkpoint, dialect, _in_network_order(model), hints))
     layers = _configured(layers, dialect, options.hyperparameters)
     return Source(checkpoint, dialect, layers, left_out, wrapper, found, (*checkpoint.notes, *notes))
 

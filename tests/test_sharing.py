@@ -129,6 +129,19 @@ def test_mindspores_own_names_and_the_way_back(build: Any, tmp_path: Path) -> No
     assert mindspore.load_checkpoint(str(tmp_path / "net.ckpt")).keys() == loaded.keys()
 
 
+def test_one_name_that_is_known_tells_the_others(tmp_path: Path) -> None:
+    """The last name is the one that MindSpore keeps, the first one the one that the user speaks of."""
+    norm = randomised(nn.InstanceNorm3d(4, affine=True))
+    torch.save(net(TORCH, first=norm, conv=TORCH.conv(4, 4), last=norm).state_dict(), tmp_path / "net.pth")
+    options = SourceOptions(layers=[("first", "InstanceNorm3d")])
+    done = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=options)
+    last = next(layer for layer in done.source.layers if layer.name == "last")
+    assert (last.kind_name, last.certainty) == ("InstanceNorm3d", "inferred")
+    assert last.evidence[0].text == "its tensors are those of first (InstanceNorm3d)"
+    expected = {f"last.{leaf}" for leaf in ("gamma", "beta", "moving_mean", "moving_variance")} | {"conv.weight"}
+    assert set(mindspore.load_checkpoint(str(tmp_path / "net.ckpt"))) == expected
+
+
 def test_the_plan_tells_it(tmp_path: Path) -> None:
     torch.save(shared_layer(TORCH).state_dict(), tmp_path / "net.pth")
     planned = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=SAY_NORMS, dry_run=True)
