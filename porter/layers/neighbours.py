@@ -12,7 +12,7 @@ This is inference, not proof, and is reported as such. Habits of real networks t
 - a norm behind a norm (conv, bn, pool, flatten, bn, linear): it has no convolution left, what it feeds decides;
 - concatenations (DenseNet): no neighbour has its channels, but all convolutions of the network agree;
 - a scale and shift without statistics beside linear layers is a LayerNorm: a batch or instance normalisation there
-  would have statistics, or nothing to average over.
+  would have statistics, or nothing to average over; a lone scale beside convolutions is a PReLU.
 
 Every question is answered in the time that the names' depth takes, whatever the number of layers.
 """
@@ -20,10 +20,11 @@ Every question is answered in the time that the names' depth takes, whatever the
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from porter.layers.groups import Group
+from porter.layers.kinds import KINDS, Kind
 from porter.layers.weights import LINEAR, Weight
 
 # Weights that are named one by one in a finding's text.
@@ -40,18 +41,20 @@ class Norm:
         name: dotted path.
         channels: None where no tensor tells.
         tracked: whether it may keep running statistics (it has some, or no tensor at all).
+        alone: whether a weight is all it has.
     """
 
     name: str
     channels: int | None
     tracked: bool = True
+    alone: bool = False
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the neighbours say: the spatial axes they leave possible (none: no evidence), and the words for it.
+    """What the neighbours say: how many spatial axes the data may have, and the words for it.
 
-    `axes` is {0} only where nothing but a LayerNorm or GroupNorm beside linear layers is meant.
+    `axes` counts 0 for a linear layer's data; it is empty where there is no evidence.
     """
 
     axes: frozenset[int]
@@ -141,7 +144,7 @@ class Neighbourhood:
         if feeders:
             return self._fed_by(norm, feeders, fed)
         if fed is not None and not fed.is_linear:
-            return _says(fed.axes, f"it feeds {fed.name} ({fed.what}, {norm.channels} input channels)")
+            return Finding(fed.axes, f"it feeds {fed.name} ({fed.what}, {norm.channels} input channels)")
         if fed is not None and not norm.tracked:
             return Finding(LINEAR, f"it has no statistics and feeds {fed.name} ({fed.what})")
         return self._by_the_network(norm, fed)
@@ -159,13 +162,11 @@ class Neighbourhood:
     def _fed_by(self, norm: Norm, feeders: _Feeders, fed: Weight | None) -> Finding:
         nearest, *others = feeders.last
         text = f"fed by {nearest.name} ({nearest.what}, {norm.channels} output channels)"
-        if feeders.axes == LINEAR and not norm.tracked:
-            return Finding(LINEAR, f"it has no statistics and is {text}")
         if fed and not fed.is_linear and fed.axes != nearest.axes and not _encloses(nearest, norm, fed):
-            return _says(feeders.axes | fed.axes, f"{text}, but it feeds {fed.name} ({fed.what})")
+            return Finding(feeders.axes | fed.axes, f"{text}, but it feeds {fed.name} ({fed.what})")
         if len(feeders.axes) > 1 and others:
             text += ", among others: " + ", ".join(f"{weight.name} ({weight.what})" for weight in others)
-        return _says(feeders.axes, text)
+        return Finding(feeders.axes, text)
 
     def _by_the_network(self, norm: Norm, fed: Weight | None) -> Finding:
         """No neighbour has the channels: what all convolutions of the network agree on, where that can be meant."""
@@ -175,14 +176,25 @@ class Neighbourhood:
         if len(self._network_axes) != 1 or behind_linear or behind_its_own_norm:
             return Finding(frozenset(), "no convolution beside it has its channels")
         (axes,) = self._network_axes
-        return _says([axes], f"every convolution of the network has {axes} spatial ax{'is' if axes == 1 else 'es'}")
+        plural = "axis" if axes == 1 else "axes"
+        return Finding(self._network_axes, f"every convolution of the network has {axes} spatial {plural}")
 
 
 def about_weight(weight: Weight) -> Finding:
     """What the other weights of the network say about the spatial axes of this one."""
     if len(weight.axes) > 1 or weight.is_sparse:
         return Finding(frozenset(), "nothing that decides a name")
-    return _says(weight.axes, f"{weight.what}, read as the other kernels of the network are")
+    return Finding(weight.axes, f"{weight.what}, read as the other kernels of the network are")
+
+
+def kinds_beside(item: Weight | Norm, axes: frozenset[int]) -> tuple[Kind, ...]:
+    """The kinds that are possible on data with so many spatial axes (0 beside linear layers)."""
+    if isinstance(item, Norm) and axes == LINEAR and not item.tracked:
+        return tuple(kind for kind in KINDS.values() if not kind.is_norm_with_statistics)
+    if isinstance(item, Norm) and item.alone and not axes & LINEAR:
+        return (KINDS["PReLU"],)
+    spatial = {max(count, 1) for count in axes}
+    return tuple(kind for kind in KINDS.values() if kind.spatial is None or kind.spatial in spatial)
 
 
 def outer_norms(groups: Mapping[str, Group]) -> dict[str, str]:
@@ -204,11 +216,6 @@ def outer_norms(groups: Mapping[str, Group]) -> dict[str, str]:
             if len(own) == len(channels) == 1 and own[0] and channels[0] % own[0] == 0:
                 found[name] = outer.name
     return found
-
-
-def _says(axes: Iterable[int], text: str) -> Finding:
-    """A linear layer's data has 0 spatial axes, and its normalisation is the 1-D kind."""
-    return Finding(frozenset(max(a, 1) for a in axes), text)
 
 
 def _encloses(before: Weight, norm: Norm, after: Weight) -> bool:

@@ -24,19 +24,18 @@ from porter.layers.classes import kinds_of_class, looks_like_norm, settings_of
 from porter.layers.composites import Composites
 from porter.layers.groups import Group, candidates, group_tensors, shapes_of, slots_of
 from porter.layers.kinds import KINDS, Dialect, Kind
-from porter.layers.model import Certainty, Evidence, Layer
-from porter.layers.neighbours import Neighbourhood, Norm, about_weight, outer_norms
+from porter.layers.model import Evidence, Layer
+from porter.layers.neighbours import Neighbourhood, Norm, about_weight, kinds_beside, outer_norms
 from porter.layers.patterns import matches
 from porter.layers.settings import Settings
 from porter.layers.siblings import by_siblings
-from porter.layers.weights import LINEAR, Weight, weights_of
+from porter.layers.weighing import unlikely, weigh
+from porter.layers.weights import Weight, weights_of
 
 # PyTorch's float modules carry version 2 in `_metadata` only here: torch/nn/modules/batchnorm.py, instancenorm.py.
 _VERSION_2 = tuple(kind for kind in KINDS.values() if kind.version == 2)
-# Evidence that settles a kind against everything weaker. MindSpore's names do not: a lone cell that its author
-# called bn2d looks like a BatchNorm3d until the convolution before it says otherwise.
-_OVERRULING = ("user", "network", "pickled module", "record")
-_EMBEDDING_WORDS = ("emb", "wte", "wpe", "token")
+# Names in MindSpore's layers that any cell may give its own parameters.
+_ANYBODYS = {"weight", "bias", "w", "a", "gamma", "beta"}
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class _Recogniser:
         possible = self.candidates[name] if name in self.candidates else self._possible_without_tensors(name)
         circumstantial = self._circumstantial(name, possible)
         evidence = [e for e in (*self._decisive(name, possible), *more, *circumstantial) if e]
-        kinds, certainty = _weigh(possible, self._fitting(name) or possible, evidence)
+        kinds, certainty = weigh(possible, self._fitting(name) or possible, evidence)
         if not kinds and not evidence:
             return None
         group = self.groups.get(name, Group(name, {}))
@@ -202,11 +201,14 @@ class _Recogniser:
         )
 
     def _names(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
-        """MindSpore's names, where they leave one rule. Those of BatchNorm2d are InstanceNorm3d's as well."""
+        """MindSpore's names, where nobody else would choose them and they leave one rule.
+
+        Those of BatchNorm2d are InstanceNorm3d's as well.
+        """
         group = self.groups.get(name)
         if self.dialect != "mindspore" or group is None or not possible:
             return None
-        own = sorted(set(group.tensors) - {"weight", "bias"})
+        own = sorted(set(group.tensors) - _ANYBODYS)
         if not own or len({kind.rule for kind in possible}) > 1:
             return None
         return Evidence("names", self._fitting(name), f"MindSpore's names: {', '.join(own)}")
@@ -226,17 +228,11 @@ class _Recogniser:
 
     def _neighbours(self, name: str) -> Evidence | None:
         item = self._neighbour(self.outer_norm.get(name, name))
-        if isinstance(item, Weight):
-            finding = about_weight(item)
-        elif item is not None:
-            finding = self.neighbourhood.about(item)
-        if item is None or not finding.axes:
+        if item is None:
             return None
-        if finding.axes == LINEAR:
-            kinds = tuple(kind for kind in KINDS.values() if not kind.is_norm_with_statistics)
-        else:
-            kinds = tuple(kind for kind in KINDS.values() if kind.spatial is None or kind.spatial in finding.axes)
-        return Evidence("neighbours", kinds, finding.text)
+        finding = about_weight(item) if isinstance(item, Weight) else self.neighbourhood.about(item)
+        kinds = kinds_beside(item, finding.axes)
+        return Evidence("neighbours", kinds, finding.text) if finding.axes else None
 
     def _shapes(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
         group = self.groups.get(name)
@@ -256,7 +252,7 @@ class _Recogniser:
         if group.name in self.outer_norms:
             return ()
         fitting = self._fitting(group.name)
-        likely = tuple(kind for kind in fitting if not _unlikely(kind, group))
+        likely = tuple(kind for kind in fitting if not unlikely(kind, group))
         return likely or fitting
 
     def _possible_without_tensors(self, name: str) -> tuple[Kind, ...]:
@@ -303,7 +299,8 @@ class _Recogniser:
         if not norms or name in self.outer_norm:
             return None
         slots = slots_of(group, norms[0], self.dialect)
-        return Norm(name, norms[0].channels(shapes_of(group, slots)), tracked="mean" in slots)
+        channels = norms[0].channels(shapes_of(group, slots))
+        return Norm(name, channels, tracked="mean" in slots, alone=set(slots) == {"gamma"})
 
     def _channels_without_tensors(self, name: str) -> int | None:
         return self._channels_from_class(name) or self.neighbourhood.feeder_channels(Norm(name, None))
@@ -342,46 +339,6 @@ class _Recogniser:
             if settings:
                 return settings
         return self.hints.recorded_settings.get(name, Settings())
-
-
-def _unlikely(kind: Kind, group: Group) -> bool:
-    """Kinds that fit by accident: always the rarer reading, and never the only one that is tried."""
-    leaves = set(group.tensors)
-    if kind.name == "Embedding":
-        return "weight" in leaves and not any(word in group.name.lower() for word in _EMBEDDING_WORDS)
-    if kind.family == "InstanceNorm" and any(leaf.endswith("mean") for leaf in leaves):
-        return True
-    if kind.parameters[0].slot == "gamma":
-        # One value is a PReLU; a wide weight without a bias is a linear layer.
-        shape = next(iter(group.tensors.values())).shape
-        return leaves == {"weight"} and (shape == (1,) or len(shape) > 1)
-    return kind.name == "Bilinear"
-
-
-def _weigh(
-    possible: tuple[Kind, ...], fitting: tuple[Kind, ...], evidence: list[Evidence]
-) -> tuple[tuple[Kind, ...], Certainty]:
-    """The kinds that the evidence leaves, and how sure that is.
-
-    Args:
-        possible: the likely kinds.
-        fitting: these, and those that are only meant where none of the likely ones can be.
-        evidence: strongest first.
-    """
-    if not evidence:
-        return (), "undecided"
-    strongest = evidence[0]
-    if strongest.source in _OVERRULING and len({kind.rule for kind in strongest.kinds}) == 1:
-        said = tuple(kind for kind in strongest.kinds if kind in fitting or strongest.source == "user")
-        return (said, "certain") if said else (possible, "undecided")
-    left = _left(possible, evidence) or _left(fitting, evidence)
-    if not left or len({kind.rule for kind in left}) > 1:
-        return left or possible, "undecided"
-    return left, "certain" if strongest.source == "names" and left == strongest.kinds else "inferred"
-
-
-def _left(kinds: tuple[Kind, ...], evidence: list[Evidence]) -> tuple[Kind, ...]:
-    return tuple(kind for kind in kinds if all(kind in piece.kinds for piece in evidence))
 
 
 def _check_patterns(hints: Hints, used: set[str]) -> None:

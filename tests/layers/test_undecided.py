@@ -39,8 +39,9 @@ def test_the_example_is_a_layer_that_may_be_a_batch_norm_3d(tmp_path: Path) -> N
     network = nn.ModuleDict(
         {
             "conv": nn.Conv3d(3, 8, 3),
-            "act": nn.PReLU(8),
-            "conv2": nn.Conv3d(8, 8, 3),
+            "fc0": nn.Linear(8, 8),
+            "norm": nn.RMSNorm(8),
+            "conv2": nn.Conv3d(9, 8, 3),
             "bn": nn.BatchNorm3d(8),
             "neck": nn.BatchNorm1d(8),
             "fc": nn.Linear(8, 2),
@@ -48,7 +49,7 @@ def test_the_example_is_a_layer_that_may_be_a_batch_norm_3d(tmp_path: Path) -> N
     )
     torch.save(randomised(network).state_dict(), tmp_path / "net.pth")
     error = refused(tmp_path / "net.pth")
-    assert [line.split(":")[0] for line in error.details] == ["act", "neck"]
+    assert [line.split(":")[0] for line in error.details] == ["norm", "neck"]
     assert "BatchNorm3d" not in error.details[0].split(" (")[0]
     assert error.hint is not None
     assert "--layer 'neck=BatchNorm3d'" in error.hint
