@@ -157,8 +157,10 @@ def tell_apart(
     if set(names[0]) == set(names[1]):
         by_name = dict(zip(names[1], right, strict=True))
         return [(node, by_name[name], "names") for name, node in zip(names[0], left, strict=True)]
-    if all(_are_counted(side) for side in names):
-        return [(a, b, "numbers") for a, b in zip(left, right, strict=True)]
+    series = [_series(side, nodes) for side, nodes in zip(names, (left, right), strict=True)]
+    if series[0] and series[0].keys() == series[1].keys():
+        pairs = ((a, b) for size, nodes in series[0].items() for a, b in zip(nodes, series[1][size], strict=True))
+        return [(a, b, "numbers") for a, b in pairs]
     by_name = dict(zip(names[1], right, strict=True))
     same = [(node, by_name.pop(name), name) for name, node in zip(names[0], left, strict=True) if name in by_name]
     taken = {name for *_, name in same}
@@ -172,8 +174,16 @@ def _below(path: str, base: str) -> str:
     return path.removeprefix(base).removeprefix(".")
 
 
-def _are_counted(names: Sequence[str]) -> bool:
-    """Whether the names differ in nothing but numbers, which count upwards in the order of declaration."""
-    counts = [[int(n) if n.isdigit() else ord(n.lower()) for n in _ORDINAL.findall(name)] for name in names]
-    same = len({_ORDINAL.sub("#", name) for name in names}) == 1
-    return same and all(a < b for a, b in pairwise(counts))
+def _series(names: Sequence[str], nodes: Sequence[Node]) -> dict[int, list[Node]]:
+    """The nodes in series, length -> nodes whose names differ in nothing but numbers.
+
+    Empty where two series are of one length, or one does not count upwards in the order of declaration: then nothing
+    tells which is which.
+    """
+    series: dict[str, list[tuple[list[int], Node]]] = {}
+    for name, node in zip(names, nodes, strict=True):
+        count = [int(n) if n.isdigit() else ord(n.lower()) for n in _ORDINAL.findall(name)]
+        series.setdefault(_ORDINAL.sub("#", name), []).append((count, node))
+    by_length = {len(members): [node for _, node in members] for members in series.values()}
+    counts = all(a[0] < b[0] for members in series.values() for a, b in pairwise(members))
+    return by_length if counts and len(by_length) == len(series) else {}
