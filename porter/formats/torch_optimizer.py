@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from porter.errors import Malformed, Undecided, Unsupported
+from porter.errors import LimitExceeded, Malformed, Undecided, Unsupported
 from porter.formats.model import LeftOut, OptimizerDict
 from porter.formats.pickle_records import Record
 from porter.formats.torch_mappings import entry_of, mapping_entries
@@ -21,7 +21,8 @@ from porter.formats.torch_modules import is_module
 from porter.formats.torch_tensors import PickledTensor, pickled_tensor
 
 MAX_DEPTH = 6
-MAX_GROUPS = 10_000
+# Groups, parameters, slots and settings of one optimizer: a short pickle can show one long list any number of times.
+MAX_PARTS = 5_000_000
 
 
 def find_optimizer(root: Any) -> tuple[OptimizerDict, list[PickledTensor]] | None:
@@ -33,6 +34,7 @@ def find_optimizer(root: Any) -> tuple[OptimizerDict, list[PickledTensor]] | Non
     Raises:
         Undecided: there are several.
         Malformed: it contradicts itself.
+        LimitExceeded: it has more parts than any optimizer.
         Unsupported: its parameters bear no numbers, or a tensor cannot be carried.
     """
     found = list(_optimizers(root))
@@ -66,7 +68,8 @@ def _optimizers(root: Any) -> Iterator[tuple[str, Record]]:
             # Lightning: "optimizer_states": [...]
             queue += [((*path, str(i)), item) for i, item in enumerate(value) if isinstance(item, Record)]
         else:
-            queue += [((*path, k), v) for k, v in mapping_entries(value) or () if type(k) is str]
+            parts = mapping_entries(value) or ()
+            queue += [((*path, k), v) for k, v in parts if type(k) is str and isinstance(v, (Record, list))]
 
 
 def _read(key: str, value: Record) -> tuple[OptimizerDict, list[PickledTensor]]:
@@ -76,15 +79,21 @@ def _read(key: str, value: Record) -> tuple[OptimizerDict, list[PickledTensor]]:
         raise Malformed("a parameter is in two groups", entry=f"{key}.param_groups")
     state: dict[int, dict[str, Any]] = {}
     tensors: list[PickledTensor] = []
+    looked_at = 0
     for number, slots in mapping_entries(entry_of(value, "state")) or ():
         if type(number) is not int or number not in place:
             found = str(number) if type(number) is int else type(number).__name__
             raise Unsupported("state of a parameter that is in no group", entry=f"{key}.state", found=found)
-        at = place[number]
+        at, entries = place[number], mapping_entries(slots) or []
+        looked_at = _within_limits(looked_at + len(entries), key)
+        if at in state:
+            raise Malformed("a parameter has two states", entry=f"{key}.state.{at}")
         state[at] = {}
-        for slot, content in mapping_entries(slots) or ():
+        for slot, content in entries:
             name = f"{key}.state.{at}.{slot}".removeprefix(".")
             tensor = pickled_tensor(name, content)
+            if type(slot) is not str or slot in state[at]:
+                raise Malformed("a slot that is there twice, or has no name", entry=name)
             if tensor:
                 tensors.append(tensor)
                 state[at][slot] = tensor.spec
@@ -97,17 +106,18 @@ def _read(key: str, value: Record) -> tuple[OptimizerDict, list[PickledTensor]]:
 
 def _groups(key: str, value: list[Any]) -> tuple[tuple[dict[str, Any], ...], list[int], list[LeftOut]]:
     """The groups with their parameters renumbered from 0 on, the numbers they had, and what cannot be carried."""
-    if len(value) > MAX_GROUPS:
-        raise Malformed("more groups of parameters than any optimizer has", entry=key, found=len(value))
     groups: list[dict[str, Any]] = []
     numbers: list[int] = []
     left_out: list[LeftOut] = []
+    looked_at = 0
     for i, group in enumerate(value):
-        params = entry_of(group, "params")
+        params, entries = entry_of(group, "params"), mapping_entries(group) or []
+        lengths = (len(setting) for _, setting in entries if isinstance(setting, (list, tuple)))
+        looked_at = _within_limits(looked_at + len(entries) + sum(lengths), key)
         if not isinstance(params, list) or not all(type(number) is int for number in params):
             raise Unsupported("the parameters of a group are no numbers", entry=f"{key}.param_groups.{i}.params")
         settings: dict[str, Any] = {}
-        for name, setting in mapping_entries(group) or ():
+        for name, setting in entries:
             if name == "params":
                 settings[name] = list(range(len(numbers), len(numbers) + len(params)))
             elif type(name) is str and _is_plain(setting):
@@ -119,8 +129,14 @@ def _groups(key: str, value: list[Any]) -> tuple[tuple[dict[str, Any], ...], lis
     return tuple(groups), numbers, left_out
 
 
+def _within_limits(looked_at: int, key: str) -> int:
+    if looked_at > MAX_PARTS:
+        raise LimitExceeded("the optimizer has too many parts", entry=key, expected=f"up to {MAX_PARTS}")
+    return looked_at
+
+
 def _is_plain(value: Any) -> bool:
     """Numbers, text, None, and flat lists and tuples of them."""
     if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) and not isinstance(item, (list, tuple)) for item in value)
+        return all(not isinstance(item, (list, tuple)) and _is_plain(item) for item in value)
     return value is None or type(value) in (int, float, bool, str)

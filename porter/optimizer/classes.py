@@ -12,7 +12,8 @@ Established by running both (torch 2.13, mindspore 2.10, CPU); tests/optimizer r
 - The optimizers of mindspore.nn leave parameters whose names hold `gamma` or `beta` out of weight decay, unless they
   are given in groups (nn/optim/optimizer.py, decay_filter). Those of PyTorch and of mindspore.experimental do not.
 - mindspore.experimental.optim.Adam and AdamW are PyTorch's, with one state_step for all parameters.
-- mindspore.mint.optim has no CPU kernels, and its AdamW counts state_step from -1: not carried.
+- Not carried: mindspore.mint.optim, which has no CPU kernels and whose AdamW counts state_step from -1; LazyAdam and
+  AdamOffload, which are Adam for some gradients only, and whose beta powers have the shape (1,).
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
+from porter.errors import Malformed
 from porter.formats.dtypes import BY_NAME, FLOAT32, DType
 from porter.formats.transfer import TensorReader
 
@@ -21,14 +23,35 @@ TYPES: dict[str, tuple[DType, tuple[int, ...]]] = {
 }
 
 
+_MULTIPLIED = 1_000_000
+
+
 def encoded(dtype: DType, value: float) -> bytes:
     """One element of int32 or float32."""
     return struct.pack("<i", int(value)) if dtype is INT32 else struct.pack("<f", value)
 
 
 def read_number(reader: TensorReader, name: str) -> float:
-    """The one number in a tensor of shape () or (1,)."""
-    return float(reader.array(name).reshape(-1)[0])
+    """The one number in a tensor.
+
+    Raises:
+        Malformed: it has none, or several.
+    """
+    values = reader.array(name).reshape(-1)
+    if len(values) != 1:
+        raise Malformed("one number was expected", file=reader.checkpoint.path, entry=name, found=len(values))
+    return float(values[0])
+
+
+def as_count(value: float, file: Path, entry: str) -> float:
+    """`value`, a number of steps.
+
+    Raises:
+        Malformed: no training makes so many, or a part of one.
+    """
+    if not (0 <= value < 2**31 and value == int(value)):
+        raise Malformed("is no number of steps", file=file, entry=entry, expected="0 to 2^31 - 1", found=value)
+    return value
 
 
 def shortest(value: float) -> float:
@@ -39,9 +62,14 @@ def shortest(value: float) -> float:
 
 
 def power(beta: float, steps: int) -> float:
-    """`beta` to the power of `steps`, multiplied up in float32 as mindspore.nn.Adam does."""
+    """`beta` to the power of `steps`, multiplied up in float32 as mindspore.nn.Adam does.
+
+    Beyond a million steps at once: what is left there, if anything, differs by rounding errors only.
+    """
     import numpy as np
 
+    if steps > _MULTIPLIED:
+        return float(np.float32(beta**steps))
     result, factor = np.float32(1), np.float32(beta)
     for _ in range(steps):
         following = result * factor

@@ -11,7 +11,7 @@ from porter.errors import Malformed, Undecided, Unsupported, UsageError
 from porter.formats.model import OptimizerDict, TensorSpec
 from porter.formats.transfer import TensorReader
 from porter.optimizer.classes import AMSGRAD, AUTO, CLASSES, MOMENTUM, OptimizerClass
-from porter.optimizer.counters import TYPES, encoded, power, read_number
+from porter.optimizer.counters import TYPES, as_count, encoded, power, read_number
 from porter.optimizer.model import Carried
 from porter.optimizer.numbering import parameters_of
 from porter.plan import Fate, Plan, Step
@@ -108,10 +108,12 @@ def _kind(source: Source, found: OptimizerDict, wanted: str, recorded: Carried |
 
 def _algorithms(source: Source, found: OptimizerDict) -> tuple[str, ...]:
     """Whose settings the groups have: torch/optim/{sgd,adam,adamw}.py."""
-    settings = set(found.param_groups[0]) if found.param_groups else set()
-    if {"momentum", "dampening", "nesterov"} <= settings:
+    settings = set.intersection(*map(set, found.param_groups)) if found.param_groups else set()
+    if settings >= _SGD:
+        _check(source, found, ("momentum", "dampening", "weight_decay"))
         return ("SGD",)
-    if {"betas", "eps", "weight_decay", "amsgrad"} <= settings and "momentum_decay" not in settings:
+    if settings >= _ADAM and "momentum_decay" not in settings:
+        _check(source, found, ("eps", "weight_decay"))
         decoupled = found.param_groups[0].get("decoupled_weight_decay")
         return ("Adam", "AdamW") if decoupled is None else ("AdamW",) if decoupled else ("Adam",)
     raise Unsupported(
@@ -122,6 +124,26 @@ def _algorithms(source: Source, found: OptimizerDict) -> tuple[str, ...]:
         found=f"settings {', '.join(sorted(settings - {'params', 'lr'}))}",
         hint="Leave --optimizer out to convert the network alone.",
     )
+
+
+_SGD = {"momentum", "dampening", "nesterov", "weight_decay"}
+_ADAM = {"betas", "eps", "weight_decay", "amsgrad"}
+
+
+def _check(source: Source, found: OptimizerDict, numbers: tuple[str, ...]) -> None:
+    """The settings that decide what is written are numbers, and betas two below 1."""
+    for i, group in enumerate(found.param_groups):
+        betas = group.get("betas", (0, 0))
+        wrong = [name for name in numbers if type(group[name]) not in (int, float)]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(_is_below_1(b) for b in betas):
+            wrong.append("betas")
+        if wrong:
+            entry = f"{found.key}.param_groups.{i}.{wrong[0]}"
+            raise Malformed("is no such setting", file=source.checkpoint.path, entry=entry, found=group[wrong[0]])
+
+
+def _is_below_1(beta: object) -> bool:
+    return isinstance(beta, (int, float)) and 0 <= beta < 1
 
 
 def _parameters(plan: Plan, source: Source, recorded: Carried | None) -> tuple[list[str], list[str]]:
@@ -151,11 +173,11 @@ def _counts(source: Source, found: OptimizerDict) -> dict[int, float]:
     counts = {}
     with TensorReader(source.checkpoint) as reader:
         for number, slots in found.state.items():
-            value = slots.get("step")
-            if isinstance(value, TensorSpec):
-                counts[number] = read_number(reader, value.name)
-            elif value is not None:
-                counts[number] = float(value)
+            step = slots.get("step")
+            value = read_number(reader, step.name) if isinstance(step, TensorSpec) else step
+            if value is not None:
+                entry = f"{found.key}.state.{number}.step"
+                counts[number] = as_count(float(value), source.checkpoint.path, entry)
     return counts
 
 

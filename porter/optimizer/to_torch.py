@@ -12,7 +12,7 @@ from porter.formats.model import TensorSpec
 from porter.formats.transfer import TensorReader
 from porter.layers.training_state import MOMENT_PREFIXES
 from porter.optimizer.classes import AMSGRAD, AUTO, CLASSES, DEFAULTS, OptimizerClass
-from porter.optimizer.counters import beta_of, encoded, read_number, shortest
+from porter.optimizer.counters import TYPES, as_count, beta_of, encoded, read_number, shortest
 from porter.optimizer.model import Carried
 from porter.optimizer.numbering import in_torch_order
 from porter.plan import Fate, Plan, Step
@@ -94,12 +94,8 @@ def _kind(source: Source, wanted: str, recorded: Carried | None) -> OptimizerCla
         if name.startswith(prefix) and name[len(prefix) :] in specs
     }
     fitting = [
-        row
-        for row in CLASSES.values()
-        if row.required <= present <= row.prefixes and ("beta1_power" in row.counters) == ("beta1_power" in left_out)
+        row for row in CLASSES.values() if row.required <= present <= row.prefixes and _has_counters(source, row)
     ]
-    if "state_step" in left_out and specs["state_step"].spec.shape:
-        fitting = []  # mint's, which begins to count at 0 or at -1
     if recorded and recorded.name in {row.name for row in fitting}:
         fitting = [CLASSES[recorded.name]]
     elif wanted != AUTO:
@@ -114,6 +110,15 @@ def _kind(source: Source, wanted: str, recorded: Carried | None) -> OptimizerCla
     if not fitting:
         raise _nothing(source, present, wanted)
     return fitting[0]
+
+
+def _has_counters(source: Source, row: OptimizerClass) -> bool:
+    """Whether the counters are that class's: LazyAdam and mint's optimizers have theirs in another shape."""
+    specs = source.checkpoint.tensors
+    if ("beta2_power" in row.counters) != ("beta2_power" in source.left_out):
+        return False
+    counted = (name for name in ("state_step", "beta2_power") if name in source.left_out)
+    return all((specs[name].spec.dtype, specs[name].spec.shape) == TYPES[name] for name in counted)
 
 
 def _nothing(source: Source, present: set[str], wanted: str) -> UsageError | Unsupported:
@@ -155,6 +160,7 @@ def _counts(found: _Translation, recorded: Carried | None) -> tuple[list[float],
     done = found.number(found.kind.count)
     if done is None:
         raise Unsupported("its optimizer state has no step counter", file=found.source.checkpoint.path)
+    as_count(done, found.source.checkpoint.path, found.kind.count)
     every = range(len(found.parameters))
     if recorded and set(recorded.steps) == set(every):
         # PyTorch may count parameters apart, MindSpore has counted on for all.
@@ -260,6 +266,8 @@ def _rate(found: _Translation, group: int, before: float | None) -> float | None
     if name not in found.source.left_out:
         return before
     rates = found.reader.array(name).reshape(-1)
+    if not len(rates):
+        return before
     # A schedule is stored whole: the rate of the step to come.
     now = float(rates[min(int(found.number("global_step") or 0), len(rates) - 1)])
     if before is not None and encoded(FLOAT32, before) == encoded(FLOAT32, now):

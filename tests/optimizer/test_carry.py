@@ -1,0 +1,341 @@
+"""The state of optimizers there and back, bit for bit, and what cannot be carried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mindspore
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mindspore import nn as cells
+from torch import nn
+
+import porter
+from porter import WriteOptions
+from porter.errors import BnportError, Undecided, Unsupported, UsageError
+from porter.formats import open_checkpoint
+from porter.optimizer.counters import beta_of, power
+
+AUTO = WriteOptions(optimizer="auto", force=True)
+
+
+class Net(nn.Module):
+    """Children declared in another order than their names sort, a Conv1d (an axis more in MindSpore), a tied head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv3d(2, 4, 2, bias=False)
+        self.norm = nn.BatchNorm3d(4)
+        self.line = nn.Conv1d(4, 3, 2)
+        self.alias = self.line
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.line(self.norm(self.stem(x)).mean((3, 4))).mean(2))
+
+
+def trained(make: Callable[[nn.Module], torch.optim.Optimizer], steps: int = 2) -> tuple[nn.Module, Any]:
+    torch.manual_seed(0)
+    net = Net()
+    optimizer = make(net)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        net(torch.randn(3, 2, 4, 4, 4)).square().sum().backward()
+        optimizer.step()
+    return net, optimizer
+
+
+def save(path: Path, net: nn.Module, optimizer: Any, key: str = "optimizer") -> None:
+    torch.save({"epoch": 3, "state_dict": net.state_dict(), key: optimizer.state_dict()}, path)
+
+
+def back(folder: Path, source: Path, **there: Any) -> Any:
+    """Convert to .ckpt and back, each verified: the .pth that comes back."""
+    porter.convert(source, folder / "a.ckpt", write_options=WriteOptions(optimizer="auto", force=True, **there))
+    assert porter.verify(source, folder / "a.ckpt").ok
+    porter.convert(folder / "a.ckpt", folder / "back.pth", write_options=AUTO)
+    assert porter.verify(folder / "a.ckpt", folder / "back.pth").ok
+    return torch.load(folder / "back.pth", weights_only=True, mmap=True)
+
+
+def assert_equal(expected: Any, found: Any) -> None:
+    """The same tree: keys, their order, types, and the bits of tensors."""
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key in expected:
+            assert_equal(expected[key], found[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for pair in zip(expected, found, strict=True):
+            assert_equal(*pair)
+    elif isinstance(expected, torch.Tensor):
+        assert (expected.dtype, expected.shape) == (found.dtype, found.shape)
+        assert torch.equal(expected, found)
+    else:
+        assert expected == found
+
+
+def two_groups(net: nn.Module) -> list[dict[str, Any]]:
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    return [{"params": decayed}, {"params": [p for p in net.parameters() if p.ndim == 1], "weight_decay": 0.0}]
+
+
+MAKERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
+    "SGD": lambda net: torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, nesterov=True),
+    "SGD without momentum": lambda net: torch.optim.SGD(net.parameters(), 0.1),
+    "Adam": lambda net: torch.optim.Adam(net.parameters(), 0.003, betas=(0.85, 0.997)),
+    "Adam with AMSGrad": lambda net: torch.optim.Adam(net.parameters(), amsgrad=True),
+    "AdamW": lambda net: torch.optim.AdamW(net.parameters()),
+    "AdamW with AMSGrad": lambda net: torch.optim.AdamW(net.parameters(), amsgrad=True),
+    "two groups parted by shape": lambda net: torch.optim.AdamW(two_groups(net), 0.01),
+    "rates of groups": lambda net: torch.optim.SGD(
+        [{"params": group["params"], "lr": 0.1 * (i + 1)} for i, group in enumerate(two_groups(net))], momentum=0.9
+    ),
+    "named parameters": lambda net: torch.optim.Adam(reversed(list(net.named_parameters()))),
+    "a frozen stem": lambda net: torch.optim.Adam(list(net.parameters())[1:]),
+}
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_pytorch_to_mindspore_and_back_restores_every_bit(maker: str, tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS[maker])
+    save(tmp_path / "a.pth", net, optimizer)
+    found = back(tmp_path, tmp_path / "a.pth")
+    assert list(found) == ["state_dict", "optimizer"]
+    assert_equal(optimizer.state_dict(), found["optimizer"])
+    MAKERS[maker](Net()).load_state_dict(found["optimizer"])
+
+
+@pytest.mark.parametrize("steps", [0, 1, 1500])
+def test_any_number_of_steps_returns(steps: int, tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["Adam"], steps=1)
+    state = optimizer.state_dict()
+    for slots in state["state"].values():
+        slots["step"].fill_(steps)
+    torch.save({"state_dict": net.state_dict(), "optimizer": state}, tmp_path / "a.pth")
+    assert_equal(state, back(tmp_path, tmp_path / "a.pth")["optimizer"])
+
+
+def test_parameters_stepped_unequally_return_and_are_told(tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["Adam"])
+    state = optimizer.state_dict()
+    state["state"][1]["step"].fill_(1)
+    torch.save({"state_dict": net.state_dict(), "optimizer": state}, tmp_path / "a.pth")
+    done = porter.convert(tmp_path / "a.pth", tmp_path / "b.ckpt", write_options=AUTO)
+    assert any("PyTorch counts 1 to 2 steps" in warning for warning in done.warnings)
+    assert_equal(state, back(tmp_path, tmp_path / "a.pth")["optimizer"])
+
+
+def test_a_prefix_and_a_cast_leave_the_moments_alone(tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["Adam"])
+    wrapped = {f"module.{name}": tensor for name, tensor in net.state_dict().items()}
+    torch.save({"model": wrapped, "optim": optimizer.state_dict()}, tmp_path / "a.pth")
+    found = back(tmp_path, tmp_path / "a.pth", strip_prefix="module.", dtype=porter.plan.dtype_called("float16"))
+    assert_equal(optimizer.state_dict(), found["optimizer"])
+    written = mindspore.load_checkpoint(str(tmp_path / "a.ckpt"))
+    assert written["stem.weight"].dtype == mindspore.float16
+    assert written["moment1.stem.weight"].dtype == mindspore.float32
+
+
+def test_renames_reach_the_moments(tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["Adam"])
+    save(tmp_path / "a.pth", net, optimizer)
+    renames = (porter.edits.Rename("stem", "first.conv"),)
+    found = back(tmp_path, tmp_path / "a.pth", renames=renames)
+    assert "moment1.first.conv.weight" in mindspore.load_checkpoint(str(tmp_path / "a.ckpt"))
+    assert_equal(optimizer.state_dict(), found["optimizer"])
+
+
+def test_the_conv1d_moment_gains_the_axis_and_the_tied_one_is_one(tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["Adam"])
+    save(tmp_path / "a.pth", net, optimizer)
+    porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=AUTO)
+    written = mindspore.load_checkpoint(str(tmp_path / "a.ckpt"))
+    moments = [
+        name for name in written if name.startswith("moment1.") and name.endswith(("line.weight", "alias.weight"))
+    ]
+    assert len(moments) == 1
+    assert written[moments[0]].shape == (3, 4, 1, 2)
+    # parameters(): stem.weight, norm.weight, norm.bias, line.weight, line.bias, head.weight, head.bias
+    expected = optimizer.state_dict()["state"][3]["exp_avg"].numpy()
+    np.testing.assert_array_equal(written[moments[0]].asnumpy()[:, :, 0], expected)
+
+
+class Cell(cells.Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = cells.Conv3d(2, 4, 2)
+        self.norm = cells.BatchNorm3d(4)
+        self.head = cells.Dense(4, 3)
+
+
+def save_cell(path: Path, make: Callable[[Any], Any], *, steps: int = 3) -> list[str]:
+    """A network and its optimizer after steps of made-up gradients; the names in the file, in order."""
+    net = Cell()
+    optimizer = make(net.trainable_params())
+    generator = np.random.default_rng(0)
+    for _ in range(steps):
+        grads = [mindspore.Tensor(generator.normal(size=p.shape).astype("f4")) for p in optimizer.parameters]
+        optimizer(tuple(grads))
+    found = {p.name: p for p in [*optimizer.get_parameters(), *net.get_parameters()]}
+    mindspore.save_checkpoint([{"name": name, "data": p} for name, p in found.items()], str(path))
+    return list(found)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: cells.SGD(p, 0.05, momentum=0.9),
+        lambda p: cells.Momentum(p, 0.05, 0.9),
+        lambda p: cells.Adam(p, 0.003, beta1=0.8),
+        lambda p: cells.Adam(p, 0.003, use_amsgrad=True),
+        lambda p: cells.AdamWeightDecay(p, 0.003),
+    ],
+    ids=["SGD", "Momentum", "Adam", "AMSGrad", "AdamWeightDecay"],
+)
+def test_mindspore_to_pytorch_and_back_restores_every_byte(make: Any, steps: int, tmp_path: Path) -> None:
+    save_cell(tmp_path / "a.ckpt", make, steps=steps)
+    porter.convert(tmp_path / "a.ckpt", tmp_path / "a.pth", write_options=AUTO)
+    assert porter.verify(tmp_path / "a.ckpt", tmp_path / "a.pth").ok
+    porter.convert(tmp_path / "a.pth", tmp_path / "back.ckpt", write_options=AUTO)
+    assert (tmp_path / "back.ckpt").read_bytes() == (tmp_path / "a.ckpt").read_bytes()
+
+
+def fails(error: type[BnportError], match: str, source: Path, optimizer: str = "auto", **write: Any) -> None:
+    target = source.with_name("out.ckpt" if source.suffix == ".pth" else "out.pth")
+    with pytest.raises(error, match=match):
+        porter.convert(source, target, write_options=WriteOptions(optimizer=optimizer, **write))
+    assert not target.exists()
+
+
+def old(optimizer: torch.optim.Optimizer) -> Any:
+    """Adam's state as PyTorch before 2.6 wrote it."""
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        del group["decoupled_weight_decay"]
+    return state
+
+
+def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
+    source = tmp_path / "a.pth"
+    net, optimizer = trained(MAKERS["Adam"])
+    torch.save({"state_dict": net.state_dict(), "optimizer": old(optimizer)}, source)
+    fails(Undecided, "--optimizer=Adam or --optimizer=experimental.AdamW", source)
+    fails(UsageError, "takes no such state", source, "SGD")
+    porter.convert(source, tmp_path / "b.ckpt", write_options=WriteOptions(optimizer="experimental.AdamW"))
+    torch.save({"state_dict": net.state_dict(), "a": old(optimizer), "b": optimizer.state_dict()}, source)
+    fails(Undecided, "several optimizers", source)
+    save_cell(tmp_path / "c.ckpt", lambda p: mindspore.experimental.optim.AdamW(p))
+    fails(Undecided, "--optimizer=Adam or --optimizer=AdamW", tmp_path / "c.ckpt")
+
+
+def test_a_part_of_the_parameters_is_never_guessed(tmp_path: Path) -> None:
+    # The last of norm.bias, line.bias, head.bias: which of the vectors it is, a shape of (3,) does not say.
+    net, optimizer = trained(lambda net: torch.optim.Adam([net.head.bias]))
+    save(tmp_path / "a.pth", net, optimizer)
+    fails(Undecided, "parameter 0 may be (line|alias).bias or head.bias", tmp_path / "a.pth")
+    net, optimizer = trained(lambda net: torch.optim.Adam(reversed(list(net.parameters()))))
+    save(tmp_path / "a.pth", net, optimizer)
+    fails(Undecided, "not those of the network, in its order", tmp_path / "a.pth")
+    halves = lambda net: [{"params": list(net.parameters())[i::2]} for i in (0, 1)]  # noqa: E731
+    net, optimizer = trained(lambda net: torch.optim.Adam(halves(net)))
+    save(tmp_path / "a.pth", net, optimizer)
+    fails(Undecided, "which of the optimizer's groups", tmp_path / "a.pth")
+
+
+def test_consecutive_groups_are_taken_and_told(tmp_path: Path) -> None:
+    parts = lambda net: [{"params": list(net.parameters())[:3]}, {"params": list(net.parameters())[3:]}]  # noqa: E731
+    net, optimizer = trained(lambda net: torch.optim.Adam(parts(net)))
+    save(tmp_path / "a.pth", net, optimizer)
+    done = porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=AUTO)
+    told = any("follow one another" in warning for warning in done.warnings)
+    # stem and norm on one side, line and head on the other: (3,) is on one side alone, so shapes settle it.
+    assert not told
+    halves = lambda net: [{"params": list(net.parameters())[:5]}, {"params": list(net.parameters())[5:]}]  # noqa: E731
+    net, optimizer = trained(lambda net: torch.optim.Adam(halves(net)))
+    save(tmp_path / "a.pth", net, optimizer)
+    done = porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=AUTO)
+    assert any("follow one another" in warning for warning in done.warnings)
+
+
+@pytest.mark.parametrize("make", [torch.optim.RMSprop, torch.optim.NAdam, torch.optim.Adamax, torch.optim.Adagrad])
+def test_other_optimizers_of_pytorch_are_refused(make: Any, tmp_path: Path) -> None:
+    net, optimizer = trained(lambda net: make(net.parameters()))
+    save(tmp_path / "a.pth", net, optimizer)
+    fails(Unsupported, "the state of this optimizer cannot be carried", tmp_path / "a.pth")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MindSpore's own, about some of these
+@pytest.mark.parametrize("name", ["AdaMax", "LazyAdam", "RMSProp", "Lamb", "FTRL", "Adagrad"])
+def test_other_optimizers_of_mindspore_are_refused(name: str, tmp_path: Path) -> None:
+    save_cell(tmp_path / "a.ckpt", lambda p: getattr(cells, name)(p, learning_rate=0.1), steps=0)
+    fails(Unsupported, "its optimizer state cannot be carried", tmp_path / "a.ckpt")
+
+
+def test_groups_of_mindspore_are_refused_by_name(tmp_path: Path) -> None:
+    groups = lambda p: cells.Adam([{"params": p[:2], "lr": 0.1}, {"params": p[2:], "lr": 0.2}])  # noqa: E731
+    save_cell(tmp_path / "a.ckpt", groups)
+    fails(Unsupported, "which parameters have which of its learning rates", tmp_path / "a.ckpt")
+
+
+def test_what_is_lost_is_named(tmp_path: Path) -> None:
+    net, optimizer = trained(lambda net: torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, dampening=0.1))
+    save(tmp_path / "a.pth", net, optimizer)
+    momentum = WriteOptions(optimizer="Momentum", force=True)
+    done = porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=momentum)
+    assert any("optimizer.param_groups.0.dampening" in w and "not carried" in w for w in done.warnings)
+    save_cell(tmp_path / "b.ckpt", lambda p: cells.Momentum(p, [0.5, 0.4, 0.3, 0.2, 0.1], 0.9))
+    done = porter.convert(tmp_path / "b.ckpt", tmp_path / "b.pth", write_options=AUTO)
+    assert any("learning_rate is a schedule" in warning for warning in done.warnings)
+    # After three steps the next one is the fourth.
+    assert torch.load(tmp_path / "b.pth", weights_only=True)["optimizer"]["param_groups"][0]["lr"] == 0.2
+
+
+def test_no_optimizer_and_no_place_for_one(tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["SGD"])
+    torch.save(net.state_dict(), tmp_path / "a.pth")
+    fails(UsageError, "holds no optimizer state", tmp_path / "a.pth")
+    porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt")
+    fails(UsageError, "holds no optimizer state", tmp_path / "a.ckpt")
+    save(tmp_path / "b.pth", net, optimizer)
+    with pytest.raises(UsageError, match="between PyTorch and MindSpore only"):
+        porter.convert(tmp_path / "b.pth", tmp_path / "c.pth", write_options=AUTO)
+    save_cell(tmp_path / "c.ckpt", lambda p: cells.SGD(p, momentum=0.9))
+    with pytest.raises(UsageError, match=r"in one \.pth"):
+        porter.convert(tmp_path / "c.ckpt", tmp_path / "c.safetensors", write_options=AUTO)
+
+
+def test_without_the_option_it_is_listed_and_left_out(tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["Adam"])
+    save(tmp_path / "a.pth", net, optimizer)
+    done = porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt")
+    assert "optimizer: an optimizer (--optimizer carries its state); left out" in done.warnings
+    assert not any(name.startswith("moment") for name in open_checkpoint(tmp_path / "a.ckpt").tensors)
+
+
+def test_a_changed_moment_is_found(tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["Adam"])
+    save(tmp_path / "a.pth", net, optimizer)
+    porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=AUTO)
+    written = tmp_path / "a.ckpt"
+    place = open_checkpoint(written).tensors["moment2.head.bias"].extents[0]
+    data = bytearray(written.read_bytes())
+    data[place.offset + 3] ^= 1
+    written.write_bytes(data)
+    found = porter.verify(tmp_path / "a.pth", written)
+    assert [problem.name for problem in found.problems] == ["moment2.head.bias"]
+
+
+@given(beta=st.integers(1, 999).map(lambda n: n / 1000), steps=st.integers(1, 300))
+@settings(deadline=None, max_examples=50)
+def test_beta_is_found_from_its_power(beta: float, steps: int) -> None:
+    found = beta_of(0.9, power(beta, steps), steps)
+    if beta > 0.5 and beta**steps > 1e-30:
+        assert found == beta
