@@ -105,13 +105,14 @@ def saved(network: nn.Module, folder: Path) -> Iterator[tuple[str, Path]]:
     yield "plain", folder / "plain.pth"
     try:
         torch.save(network, folder / "pickled.pth")
-        yield "pickled", folder / "pickled.pth"
+    except AttributeError:  # a network with classes or functions that were defined inside a function
+        return
+    yield "pickled", folder / "pickled.pth"
+    with contextlib.suppress(porter.errors.Undecided):
         options = porter.WriteOptions(force=True)
         porter.convert(folder / "pickled.pth", folder / "net.ckpt", write_options=options, verify=False)
-    except (AttributeError, TypeError, porter.errors.BnportError):
-        return  # a network with local classes cannot be pickled, one with undecided layers not be converted
-    (folder / "net.ckpt.bnport.json").unlink()
-    yield "mindspore", folder / "net.ckpt"
+        (folder / "net.ckpt.bnport.json").unlink()
+        yield "mindspore", folder / "net.ckpt"
 
 
 def findings(name: str, network: nn.Module, why: Mapping[str, str], folder: Path) -> Iterator[Finding]:
