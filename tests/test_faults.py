@@ -15,6 +15,7 @@ from torch import nn
 
 import porter
 from porter import SourceOptions
+from porter.verification.cases import Options
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -201,3 +202,28 @@ def test_assumed_settings_are_told(tmp_path: Path) -> None:
     )
     options = SourceOptions(eps=1e-3, momentum=0.2)
     assert porter.verify(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=options).warnings == ()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "backbone."])
+def test_layers_that_the_target_network_does_not_have_fail(prefix: str, tmp_path: Path) -> None:
+    """Their settings in the network are not known: a wrong momentum there must not pass."""
+    state = {prefix + name: tensor for name, tensor in two_norms().state_dict().items()}
+    torch.save(state, tmp_path / "net.pth")
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", verify=False)
+    options = SourceOptions(net=f"{__file__}:right_twin")
+    found = porter.verify(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=options)
+    assert {result.name: result.ok for result in found.layers} == {f"{prefix}1": False, f"{prefix}4": False}
+    assert f"has no layer called {prefix}1" in (found.layers[0].diagnosis or "")
+    assert not found.ok
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_odd_statistics_are_named_and_fail_when_asked(strict: bool, tmp_path: Path) -> None:
+    state = two_norms().state_dict()
+    state["4.running_var"][2] = -1.0
+    torch.save(state, tmp_path / "net.pth")
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", verify=False)
+    found = porter.verify(tmp_path / "net.pth", tmp_path / "net.ckpt", options=Options(strict=strict))
+    assert found.ok is not strict
+    assert any(text.startswith("4: running_var holds values that are negative") for text in found.warnings)
+    assert [result.name for result in found.layers if result.ok is False] == (["4"] if strict else [])

@@ -106,6 +106,7 @@ run_options = _together(
         help="MindSpore's execution mode.",
     ),
     click.option("--device", default="CPU", show_default=True, help="Device the layers run on: CPU, GPU, Ascend."),
+    click.option("--strict", is_flag=True, help="Fail layers that hold NaN, infinity or a variance below 0."),
 )
 
 name_options = _together(
@@ -147,7 +148,7 @@ def take_source_options(given: dict[str, Any]) -> SourceOptions:
 
 def take_run_options(given: dict[str, Any]) -> Options:
     """Take the values of `run_options`, likewise."""
-    names = ("seed", "steps", "atol", "rtol", "ms_mode", "device")
+    names = ("seed", "steps", "atol", "rtol", "ms_mode", "device", "strict")
     return Options(**{name: given.pop(name) for name in names})
 
 

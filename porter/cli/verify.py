@@ -21,7 +21,7 @@ from porter.cli.options import (
     take_source_options,
 )
 from porter.destination import WriteOptions
-from porter.errors import VerificationFailed
+from porter.errors import BackendError, VerificationFailed
 from porter.verification.activations import NetworkInput
 
 
@@ -77,4 +77,6 @@ def verify(
         from porter.report.verdict import show_verification
 
         show_verification(found, verbose=verbose)
-    return 0 if found.ok else VerificationFailed.exit_code
+    if not found.ok:
+        return VerificationFailed.exit_code
+    return 0 if found.verified else BackendError.exit_code

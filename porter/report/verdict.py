@@ -119,23 +119,28 @@ def _problem(problem: TensorProblem) -> str:
 
 
 def _summary(verification: Verification, failed: list[LayerResult]) -> str:
-    layers, compared = len(verification.layers), verification.compared
+    layers = len(verification.layers)
     if verification.verified:
         whole = "; both networks agree" if verification.network else ""
-        return f"[bold green]VERIFIED[/] {compared} tensors equal the source's; {_ran(layers)}{whole}."
+        return f"[bold green]VERIFIED[/] {_equal(verification)}; {_ran(layers)}{whole}."
     skipped = verification.not_run
     if verification.ok and not skipped:
         return (
-            f"[bold yellow]NOT VERIFIED[/] {compared} tensors equal the source's; {_ran(layers)}; the networks could "
+            f"[bold yellow]NOT VERIFIED[/] {_equal(verification)}; {_ran(layers)}; the networks could "
             "not be compared whole, as said above."
         )
     if verification.ok:
         note = next((check.note for check in skipped[0].checks if check.ok is None and check.note), "")
         return (
-            f"[bold yellow]NOT VERIFIED[/] {compared} tensors equal the source's, but {len(skipped)} of {layers} "
+            f"[bold yellow]NOT VERIFIED[/] {_equal(verification)}, but {len(skipped)} of {layers} "
             f"layers were not run: {escape(note.rstrip('.'))}. bnport doctor says what runs here."
         )
     return f"[bold red]VERIFICATION FAILED[/] {_next_step(verification, failed)}"
+
+
+def _equal(verification: Verification) -> str:
+    after = f" ({verification.cast} after the cast)" if verification.cast else ""
+    return f"{plural(verification.compared, 'tensor')} equal the source's{after}"
 
 
 def _ran(layers: int) -> str:

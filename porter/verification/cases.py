@@ -62,6 +62,7 @@ class Options:
             as 0) in place of the rounding-error bound.
         ms_mode: MindSpore's execution mode.
         device: the device target in MindSpore's spelling: CPU, GPU or Ascend.
+        strict: fail a layer whose own values are not finite, or whose variance is negative.
     """
 
     seed: int = 0
@@ -70,3 +71,4 @@ class Options:
     rtol: float | None = None
     ms_mode: Literal["pynative", "graph", "both"] = "pynative"
     device: str = "CPU"
+    strict: bool = False

@@ -96,13 +96,20 @@ def _verify(case: LayerCase, cases: Sequence[LayerCase], bench: _Bench) -> Layer
     source.checks = _judge_run(source, right[case.source.dtype], bench.options)
     for target in targets:
         target.checks = _judge_run(target, right[case.target.dtype], bench.options)
-    checks = (parameters, *(check for target in targets for check in _blame(target, source)))
+    suspect = tuple(_odd_values(case))
+    checks = (
+        parameters,
+        *(check for target in targets for check in _blame(target, source)),
+        *(Check("values", False, note=text) for text in suspect if bench.options.strict),
+    )
     diagnosis = None
     if verdict(checks) is False:
         diagnosis = _diagnosis(case, cases, source, targets, inputs, bench.options)
-    notes = _notes(case, source, targets)
+        if bench.options.strict and suspect:
+            diagnosis = Diagnosis("parameters", f"{'; '.join(suspect)} (--strict)")
     text, cause = (diagnosis.text, diagnosis.cause) if diagnosis else (None, None)
-    return LayerResult(case.name, case.kind.name, verdict(checks), checks, text, notes, cause)
+    notes = _notes(case, source, targets)
+    return LayerResult(case.name, case.kind.name, verdict(checks), checks, text, notes, cause, suspect)
 
 
 def expected(
@@ -253,7 +260,6 @@ def _notes(case: LayerCase, source: _Run, targets: list[_Run]) -> tuple[str, ...
         notes.append("the layer always uses batch statistics: running statistics mean nothing and are not compared")
     if source.observed is None and any(target.observed is not None for target in targets):
         notes.append(f"judged by the float64 reference alone: {source.reason}")
-    notes += _odd_values(case)
     return tuple(notes)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from porter import network
 from porter.formats import open_checkpoint
@@ -25,10 +25,6 @@ from porter.verification.copies import TensorProblem, check_structure, compare_t
 from porter.verification.network_results import NetworkResult
 from porter.verification.pairing import layer_path
 from porter.verification.results import Check, LayerResult
-
-if TYPE_CHECKING:
-    pass
-
 
 OnLayer = Callable[[int, int], None]
 
@@ -54,6 +50,7 @@ class Verification:
     Attributes:
         layers: one result for each batch normalisation, in order.
         compared: number of tensors compared with the source, element by element.
+        cast: how many of those were compared with the source rounded to another dtype, as the plan says.
         problems: what is wrong with the output's tensors.
         network: the verdict on both networks run whole; None where that was not asked for.
         warnings: what the user must know to weigh the verdict.
@@ -64,6 +61,7 @@ class Verification:
     problems: tuple[TensorProblem, ...]
     warnings: tuple[str, ...] = ()
     network: NetworkResult | None = None
+    cast: int = 0
 
     @property
     def not_run(self) -> list[LayerResult]:
@@ -89,7 +87,11 @@ class Verification:
             "verified": self.verified,
             "layers": [layer.to_json() for layer in self.layers],
             "network": self.network.to_json() if self.network else None,
-            "tensors": {"compared": self.compared, "problems": [problem.to_json() for problem in self.problems]},
+            "tensors": {
+                "compared": self.compared,
+                "cast": self.cast,
+                "problems": [problem.to_json() for problem in self.problems],
+            },
             "warnings": list(self.warnings),
         }
 
@@ -117,9 +119,15 @@ def verify_output(
     with TensorReader(source.checkpoint) as theirs, TensorReader(checkpoint) as ours:
         comparable = [step for step in plan.steps if step.target and step.target.name not in unusable]
         problems += [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
-        cases = list(_cases(source, plan, checkpoint, target, theirs, ours))
-    layers = (*_run(cases, options, on_layer), *_undecided(source))
-    return Verification(layers, len(comparable), tuple(problems), tuple(_warnings(source)))
+        modules = _target_modules(target, plan.to)
+        norms = list(_norms(source, plan, checkpoint))
+        known = [norm for norm in norms if norm.path in modules or not target.network]
+        cases = [_case(norm, plan, modules.get(norm.path), target, theirs, ours) for norm in known]
+    strangers = (_not_in_the_network(norm, modules, target) for norm in norms if norm not in known)
+    layers = (*_run(cases, options, on_layer), *strangers, *_undecided(source))
+    suspect = (f"{layer.name or '(root)'}: {text}" for layer in layers for text in layer.suspect)
+    cast = sum(step.fate == "cast" for step in comparable)
+    return Verification(layers, len(comparable), tuple(problems), (*_warnings(source), *suspect), cast=cast)
 
 
 def _run(cases: list[LayerCase], options: Options, on_layer: OnLayer | None) -> Iterator[LayerResult]:
@@ -154,37 +162,63 @@ def _warnings(source: Source) -> Iterator[str]:
             )
 
 
-def _cases(
-    source: Source,
-    plan: Plan,
-    output: Checkpoint,
-    target: TargetOptions,
-    theirs: TensorReader,
-    ours: TensorReader,
-) -> Iterator[LayerCase]:
+@dataclass(frozen=True)
+class _Norm:
+    """A batch normalisation of the source: slot -> its tensor in the output, and its path there."""
+
+    layer: Layer
+    names: Mapping[str, str]
+    path: str
+
+
+def _norms(source: Source, plan: Plan, output: Checkpoint) -> Iterator[_Norm]:
     """The batch normalisations on both sides; one that lacks a tensor is a matter for `check_structure`."""
-    modules = _target_modules(target, plan.to)
     steps: dict[str | None, list[Step]] = {}
     for step in plan.steps:
         steps.setdefault(step.layer, []).append(step)
     elsewhere = {step.source.name for step in plan.steps if step.source and step.fate == "shared"}
     for layer in source.layers:
-        if layer.kind.family != "BatchNorm" or layer.settings is None or layer.certainty == "undecided":
+        if layer.certainty == "undecided" or layer.kind.family != "BatchNorm" or layer.settings is None:
             continue
         if not elsewhere.isdisjoint(layer.tensors.values()):
             continue  # it is run under the name that its tensors have in the output
+        if layer.tensors and layer.name not in steps:
+            continue  # it was left out on request
         names = _target_names(layer, steps.get(layer.name, []), plan)
-        if not all(name in output.tensors for name in names.values()):
-            continue
-        tensor = next(iter(names.values()), None)
-        path = layer_path(tensor, layer.kind, plan.to) if tensor else layer.name
-        settings = _target_settings(layer.settings, modules.get(path), target, plan.to)
-        yield LayerCase(
-            layer.name,
-            layer.kind,
-            _side(plan.from_, layer.settings, layer.tensors, theirs),
-            _side(plan.to, settings, names, ours),
-        )
+        if all(name in output.tensors for name in names.values()):
+            tensor = next(iter(names.values()), None)
+            yield _Norm(layer, names, layer_path(tensor, layer.kind, plan.to) if tensor else layer.name)
+
+
+def _case(
+    norm: _Norm,
+    plan: Plan,
+    facts: ModuleFacts | None,
+    target: TargetOptions,
+    theirs: TensorReader,
+    ours: TensorReader,
+) -> LayerCase:
+    layer = norm.layer
+    assert layer.settings is not None, "only batch normalisations become cases"
+    settings = _target_settings(layer.settings, facts, target, plan.to)
+    return LayerCase(
+        layer.name,
+        layer.kind,
+        _side(plan.from_, layer.settings, layer.tensors, theirs),
+        _side(plan.to, settings, norm.names, ours),
+    )
+
+
+def _not_in_the_network(norm: _Norm, modules: Mapping[str, ModuleFacts], target: TargetOptions) -> LayerResult:
+    """A layer that the target network does not have under the output's name: its settings there are unknown."""
+    near = get_close_matches(norm.path, modules, n=1, cutoff=0.4)
+    closest = f", the closest is {near[0]}" if near else ""
+    text = (
+        f"{target.network} has no layer called {norm.path}{closest}; --strip-prefix or --rename gives the output the "
+        "network's names"
+    )
+    checks = (Check("eval", False, note="the network has no such layer"),)
+    return LayerResult(norm.layer.name, norm.layer.kind.name, False, checks, text, cause="settings")
 
 
 def _target_names(layer: Layer, steps: list[Step], plan: Plan) -> dict[str, str]:

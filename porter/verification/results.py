@@ -14,8 +14,8 @@ class Check:
     """One comparison of a layer with the float64 reference.
 
     Attributes:
-        check: "parameters", "eval", "train", "statistics" or "eval after training"; with several runs of the target
-            the run in brackets behind it ("eval [graph]").
+        check: "parameters", "eval", "train", "statistics", "eval after training" or "values"; with several runs of
+            the target the run in brackets behind it ("eval [graph]").
         ok: whether every element lies within its bound; None where it was not run, `note` says why.
         error: absolute error of the element that comes closest to its bound, or exceeds it most; inf where one of
             the two numbers is not finite and the other is another.
@@ -60,6 +60,7 @@ class LayerResult:
         ok: False when a check failed, None when nothing could be run, else True.
         diagnosis: what is wrong, in words; None unless a check failed.
         cause: where that comes from; None likewise.
+        suspect: what is odd about the source's own values (NaN, a negative variance), in words.
         notes: what the reader must know to weigh the verdict (rounded parameters, a framework that is missing).
     """
 
@@ -70,6 +71,7 @@ class LayerResult:
     diagnosis: str | None = None
     notes: tuple[str, ...] = ()
     cause: Cause | None = None
+    suspect: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -79,6 +81,7 @@ class LayerResult:
             "checks": [check.to_json() for check in self.checks],
             "diagnosis": self.diagnosis,
             "cause": self.cause,
+            "suspect": list(self.suspect),
             "notes": list(self.notes),
         }
 

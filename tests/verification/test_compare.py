@@ -228,7 +228,7 @@ def test_odd_values_are_noted_and_agree_when_both_have_them(slot, value, told) -
     case = layer_case(values)
     result = verify(case)
     assert_right(result)
-    assert result.notes == (told,)
+    assert result.suspect == (told,)
     lost = with_target(case, **{slot: np.nan_to_num(np.abs(values[slot]), nan=1.0, posinf=1.0)})
     assert verify(lost).ok is False
 
