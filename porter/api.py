@@ -14,6 +14,7 @@ from porter.edits import Rename
 from porter.errors import BackendError, UsageError, VerificationFailed
 from porter.formats import open_checkpoint
 from porter.layers.model import Layer
+from porter.network import torch_aliases
 from porter.optimizer.classes import class_written
 from porter.plan import Plan, dtype_called
 from porter.remarks import remarks
@@ -190,6 +191,7 @@ def convert(
     to = destination(Path(output), opened, write)
     plan = plan_for(opened, to.to, write)
     network = _target_network(given, plan)
+    write, plan = _spread(opened, write, plan, network)
     renames = _fitting_renames(plan, network, align, None if dry_run else Path(f"{os.fspath(output)}.rules.toml"))
     if renames:
         write = replace(write, renames=(*write.renames, *renames))
@@ -206,7 +208,9 @@ def convert(
     verdicts: list[Verification] = []
 
     def check(path: Path) -> None:
-        found = verify_output(opened, plan, path, run, TargetOptions(network), on_layer)
+        # Settings can only be compared where those of both sides are known.
+        configured = TargetOptions(network if given.model and given.net else None)
+        found = verify_output(opened, plan, path, run, configured, on_layer)
         if inputs:
             found = replace(found, network=_compare_networks(opened, plan, path, given, inputs, run))
         verdicts.append(found)
@@ -256,6 +260,7 @@ def verify(
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None)
     plan = plan_for(opened, write.to or dialect_of(open_checkpoint(target)), write)
     network = _target_network(given, plan)
+    write, plan = _spread(opened, write, plan, network)
     configured = TargetOptions(network, target_eps, target_momentum)
     run = options or Options()
     found = verify_output(opened, plan, target, run, configured, on_layer)
@@ -265,6 +270,15 @@ def verify(
         note = "--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too"
         return replace(found, warnings=(*found.warnings, note))
     return found
+
+
+def _spread(source: Source, write: WriteOptions, plan: Plan, network: str | None) -> tuple[WriteOptions, Plan]:
+    """Options and plan with every name that PyTorch's network, where it is the target, has for a tensor."""
+    aliases = torch_aliases(network) if network and plan.to == "torch" else {}
+    if not aliases:
+        return write, plan
+    write = replace(write, shared=aliases)
+    return write, plan_for(source, plan.to, write)
 
 
 def _fitting_renames(
@@ -306,7 +320,9 @@ def _recorded_options(output: Path) -> WriteOptions:
     dtype = dtype_called(found.dtype) if found.dtype else None
     optimizer = class_written(found.optimizer.name, found.plan.to) if found.optimizer else None
     prefix = found.strip_prefix
-    return WriteOptions(to=found.plan.to, strip_prefix=prefix, dtype=dtype, optimizer=optimizer, like=found)
+    return WriteOptions(
+        to=found.plan.to, strip_prefix=prefix, dtype=dtype, optimizer=optimizer, shared=found.shared, like=found
+    )
 
 
 def _demand(found: Verification, *, strict: bool, file: Path) -> None:

@@ -178,7 +178,7 @@ def _record(plan: Plan, source: Source, options: WriteOptions, reader: TensorRea
     small = [s.source for s in lost if s.source and s.source.name not in drop and record.is_recorded(s)]
     dropped = {spec.name: b"".join(bytes(chunk) for chunk in reader.chunks(spec.name)) for spec in small}
     prefix, versions = prefix_of(source, options), source.checkpoint.versions
-    return record.Record.of(plan, source.layers, prefix, options.dtype, dropped, versions, drop)
+    return record.Record.of(plan, source.layers, prefix, options.dtype, dropped, versions, drop, options.shared)
 
 
 def _stamps(source: Source) -> list[tuple[int, int, int]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.edits import Rename, fitting, rename, renamed, without
@@ -18,7 +18,7 @@ from porter.layers.undecided import refuse_undecided
 from porter.optimizer.carry import carry_optimizer
 from porter.plan import Plan, cast, invert, leave_out, make_plan, prove, strip_prefix
 from porter.record import Record
-from porter.sharing import layers_kept, share, shared_names
+from porter.sharing import layers_kept, share, shared_names, spread
 from porter.source import Source
 
 # Output suffix -> the writer of that format.
@@ -41,6 +41,7 @@ class WriteOptions:
         dtype: cast floating-point tensors to this.
         renames: applied in order to the names that the output would have otherwise.
         drop: patterns (as those of renames) of source tensors and modules that do not travel.
+        shared: name that the output has, too, for a tensor -> the name it has anyway (`porter.sharing.spread`).
         like: the record of a conversion whose drops and names are to be repeated.
         optimizer: carry the optimizer's state, for the class of this name, or for the twin of its own ("auto").
         force: replace an existing output.
@@ -54,6 +55,7 @@ class WriteOptions:
     dtype: DType | None = None
     renames: tuple[Rename, ...] = ()
     drop: tuple[str, ...] = ()
+    shared: Mapping[str, str] = field(default_factory=dict)
     like: Record | None = None
     optimizer: str | None = None
     force: bool = False
@@ -143,16 +145,18 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
             message = "the record of the conversion that wrote this file contradicts the layer rules"
             raise Malformed(message, file=source.checkpoint.path, found=str(fault), hint=hint) from fault
     else:
-        if names_differ(source.dialect, to):
-            refuse_undecided(source.layers, source.checkpoint.path, source.dialect)
         left_out = source.left_out | _untrained(source, to)
         kept = _shared_names(source, to, options, left_out.keys() | dropped)
-        plan = share(make_plan(specs, layers_kept(source.layers, kept), source.dialect, to, left_out), kept)
+        layers = layers_kept(source.layers, kept)
+        if names_differ(source.dialect, to):
+            refuse_undecided(layers, source.checkpoint.path, source.dialect)
+        plan = share(make_plan(specs, layers, source.dialect, to, left_out), kept)
     plan = without(plan, dropped)
     plan = cast(strip_prefix(plan, prefix_of(source, options)), options.dtype)
     prove(plan, specs, source.layers)
     # The layer rules know nothing of names that the user chose: what they say is proven above, for the names before.
     plan = renamed(rename(plan, options.renames), options.like.renamed if options.like else {})
+    plan = spread(plan, options.shared)
     prove(plan, specs, layers=())
     if options.optimizer:
         plan = carry_optimizer(plan, source, options.optimizer)

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:
         UsageError: the reference leads nowhere, or not to a network.
         BackendError: PyTorch is not installed.
     """
-    return tuple(_facts(name, module) for name, module in torch_network(reference).named_modules())
+    return tuple(
+        _facts(name, module) for name, module in torch_network(reference).named_modules(remove_duplicate=False)
+    )
 
 
 def torch_parameters(reference: str) -> tuple[TensorSpec, ...]:
@@ -48,6 +51,14 @@ def torch_parameters(reference: str) -> tuple[TensorSpec, ...]:
         TensorSpec(name, BY_NAME[str(value.dtype).removeprefix("torch.")], tuple(value.shape))
         for name, value in tensors.items()
     )
+
+
+def torch_aliases(reference: str) -> dict[str, str]:
+    """Further names of the tensors of a PyTorch network, each with the first; else as `torch_modules`."""
+    network = torch_network(reference)
+    first: dict[int, str] = {}
+    named = (*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False))
+    return {name: first[id(t)] for name, t in named if first.setdefault(id(t), name) != name}
 
 
 def torch_network(reference: str, *, runs: bool = False) -> Any:
@@ -68,7 +79,7 @@ def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
     """The cells of a MindSpore network; as `torch_modules`, with an `nn.Cell`."""
     network = mindspore_network(reference)
     mindspore = _framework("mindspore", "--net")
-    cells = list(network.cells_and_names())
+    cells = list(_every_cell("", network))
     # BatchNorm3d keeps its settings in the inner cell, which is no layer of its own.
     inner = {
         f"{name}.bn2d".removeprefix("."): name for name, cell in cells if _wraps_a_batch_norm_2d(cell, mindspore)
@@ -78,6 +89,14 @@ def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
         for name, cell in cells
         if name not in inner
     )
+
+
+def _every_cell(path: str, cell: Any) -> Iterator[tuple[str, Any]]:
+    """A cell and all below it by every path; `cells_and_names` tells a shared one under its first alone."""
+    yield path, cell
+    for name, child in cell._cells.items():
+        if child is not None:
+            yield from _every_cell(f"{path}.{name}".removeprefix("."), child)
 
 
 def mindspore_parameters(reference: str) -> tuple[TensorSpec, ...]:

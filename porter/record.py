@@ -43,6 +43,7 @@ class Record:
         settings: layer name in the output -> settings of batch normalisations, in PyTorch's terms.
         renamed: name by the layer rules -> name in the output, where renames made it another. Names and not
             patterns: a record may come from a stranger, and a pattern is a program.
+        shared: as in `WriteOptions`.
         drop: source tensors that were left out on request.
         optimizer: what else of an optimizer travelled; its tensors are no part of `plan`.
     """
@@ -57,6 +58,7 @@ class Record:
     renamed: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
     optimizer: Carried | None = None
+    shared: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -68,6 +70,7 @@ class Record:
         dropped: Mapping[str, bytes],
         versions: Mapping[str, int] | None,
         drop: tuple[str, ...] = (),
+        shared: Mapping[str, str] | None = None,
     ) -> Record:
         """The record of a plan, from the layers of its source."""
         known = [layer for layer in layers if layer.certainty != "undecided"]
@@ -81,7 +84,9 @@ class Record:
         optimizer = plan.optimizer and plan.optimizer.by_the_rules({there: here for here, there in renamed.items()})
         plan = replace(plan, steps=tuple(_by_the_rules(step) for step in steps), optimizer=None)
         name = dtype.name if dtype else None
-        return cls(plan, strip_prefix, name, dropped, versions, kinds, settings, renamed, drop, optimizer)
+        return cls(
+            plan, strip_prefix, name, dropped, versions, kinds, settings, renamed, drop, optimizer, shared or {}
+        )
 
     def is_of(self, specs: list[TensorSpec]) -> bool:
         """Whether a file with these tensors is what the recorded conversion wrote, possibly trained further.
@@ -119,6 +124,7 @@ def to_json(record: Record) -> str:
         "dtype": record.dtype,
         "renamed": record.renamed,
         "drop": record.drop,
+        "shared": dict(record.shared),
         "optimizer": record.optimizer and record.optimizer.to_json(),
         "versions": record.versions,
         "kinds": record.kinds,
@@ -151,6 +157,7 @@ def from_json(text: str, file: Path) -> Record:
             dict(document["renamed"]),
             tuple(document["drop"]),
             Carried.from_json(document["optimizer"]) if document.get("optimizer") else None,
+            dict(document["shared"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         hint = "Delete it to convert without a record: counters become 0, created parameters stay."

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from porter.formats.model import Checkpoint
+from porter.formats.model import Checkpoint, TensorSpec
 from porter.layers.model import Evidence, Layer
 from porter.plan import Plan, Step
 
@@ -146,3 +146,32 @@ def share(plan: Plan, kept: Mapping[str, str]) -> Plan:
         return replace(step, target=None, fate="shared", reason=reason, same_as=keeper)
 
     return replace(plan, steps=tuple(shared(step) for step in plan.steps))
+
+
+def spread(plan: Plan, aliases: Mapping[str, str]) -> Plan:
+    """`plan` to PyTorch with a tensor under every name that the network has for it.
+
+    Args:
+        aliases: of target names, one -> another one of the same tensor; pairs of which the plan has both, or neither,
+            change nothing.
+    """
+    steps = {step.target.name: step for step in plan.steps if step.target}
+    more = []
+    for one, other in aliases.items():
+        if (one in steps) == (other in steps):
+            continue
+        name, step = (other, steps[one]) if one in steps else (one, steps[other])
+        assert step.target is not None
+        more.append(_under(name, step, step.target))
+        steps[name] = more[-1]
+    return replace(plan, steps=(*plan.steps, *more))
+
+
+def _under(name: str, step: Step, target: TensorSpec) -> Step:
+    """`step` for the same tensor under another name."""
+    reason = f"the same tensor as {target.name} in your network"
+    target = replace(target, name=name)
+    if step.source is None and step.same_as is None:
+        return replace(step, target=target, reason=reason)
+    same_as = step.source.name if step.source else step.same_as
+    return Step(None, target, "shared", reason, same_as=same_as)

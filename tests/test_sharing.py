@@ -24,6 +24,7 @@ TORCH = SimpleNamespace(
     conv=lambda i, o: nn.Conv3d(i, o, 1, bias=False),
     norm=nn.BatchNorm3d,
     linear=lambda i, o: nn.Linear(i, o, bias=False),
+    linear_with_bias=nn.Linear,
     embedding=nn.Embedding,
     stack=nn.Sequential,
     table="weight",
@@ -33,6 +34,7 @@ MINDSPORE = SimpleNamespace(
     conv=lambda i, o: ms.Conv3d(i, o, 1),
     norm=ms.BatchNorm3d,
     linear=lambda i, o: ms.Dense(i, o, has_bias=False),
+    linear_with_bias=ms.Dense,
     embedding=ms.Embedding,
     stack=ms.SequentialCell,
     table="embedding_table",
@@ -84,7 +86,16 @@ def tied_embedding(lib: Any) -> Any:
     return module
 
 
+def tied_weights(lib: Any) -> Any:
+    """One parameter, in layers that have a bias each."""
+    first, second = lib.linear_with_bias(4, 4), lib.linear_with_bias(4, 4)
+    module = net(lib, first=first, norm=lib.norm(4), second=second)
+    module.second.weight = first.weight
+    return module
+
+
 NETWORKS = [
+    tied_weights,
     shared_layer,
     shared_stack,
     block,
@@ -125,6 +136,7 @@ def test_mindspores_own_names_and_the_way_back(build: Any, tmp_path: Path) -> No
     assert_same(state, found)
     assert pairs_sharing(found) == pairs_sharing(state)
     build(TORCH).load_state_dict(found, strict=True)
+    (tmp_path / "back.pth.bnport.json").unlink()
     porter.convert(tmp_path / "back.pth", tmp_path / "net.ckpt", source_options=say(build), write_options=REPLACE)
     assert mindspore.load_checkpoint(str(tmp_path / "net.ckpt")).keys() == loaded.keys()
 
@@ -184,3 +196,40 @@ def test_equal_numbers_in_two_storages_are_not_shared(tmp_path: Path) -> None:
     done = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=SAY_NORMS)
     assert not done.plan.count("shared")
     assert "first.bn2d.gamma" in mindspore.load_checkpoint(str(tmp_path / "net.ckpt"))
+
+
+def torch_shared_layer() -> nn.Module:
+    """What `--model` names."""
+    return shared_layer(TORCH)
+
+
+def test_pytorchs_network_as_the_target_has_every_name(tmp_path: Path) -> None:
+    """Written by MindSpore, without any record."""
+    mindspore.save_checkpoint(shared_layer(MINDSPORE), str(tmp_path / "net.ckpt"))
+    options = SourceOptions(model=f"{__file__}:torch_shared_layer")
+    done = porter.convert(tmp_path / "net.ckpt", tmp_path / "net.pth", source_options=options)
+    assert done.verified is True
+    assert sum(step.fate == "shared" for step in done.plan.steps) == 4
+    state = torch.load(tmp_path / "net.pth", weights_only=True)
+    torch_shared_layer().load_state_dict(state, strict=True)
+    assert pairs_sharing(state) >= {("first.weight", "last.weight"), ("first.running_var", "last.running_var")}
+    assert porter.verify(tmp_path / "net.ckpt", tmp_path / "net.pth").ok, "the record tells verify"
+    assert porter.verify(tmp_path / "net.ckpt", tmp_path / "net.pth", source_options=options).ok
+    porter.convert(tmp_path / "net.pth", tmp_path / "back.ckpt")
+    assert (tmp_path / "back.ckpt").read_bytes() == (tmp_path / "net.ckpt").read_bytes()
+
+
+def mindspore_shared_layer() -> ms.Cell:
+    """What `--net` names."""
+    return shared_layer(MINDSPORE)
+
+
+def test_networks_speak_of_a_shared_layer_under_every_name(tmp_path: Path) -> None:
+    torch.save(shared_layer(TORCH).state_dict(), tmp_path / "net.pth")
+    options = SourceOptions(model=f"{__file__}:torch_shared_layer", net=f"{__file__}:mindspore_shared_layer")
+    done = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=options)
+    norms = [layer for layer in done.source.layers if layer.name in ("first", "last")]
+    assert [(norm.kind_name, norm.certainty) for norm in norms] == [("BatchNorm3d", "certain")] * 2
+    assert done.verified is True
+    found = porter.inspect(tmp_path / "net.ckpt", SourceOptions(net=options.net)).source.layers
+    assert [(layer.name, layer.evidence[0].source) for layer in found if layer.kind.family] == [("last", "network")]

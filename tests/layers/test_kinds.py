@@ -90,6 +90,27 @@ def test_shapes_translate_into_mindspores_and_back(kind: Kind) -> None:
         assert parameter.shape_in("mint", spec.shape, came_from="torch") == spec.shape
 
 
+@pytest.mark.parametrize(
+    ("shapes", "kind"),
+    [
+        ({"weight_ih_l0": (16, 3), "weight_hh_l0": (16, 4)}, "LSTM"),
+        ({"weight_ih_l0": (12, 3), "weight_hh_l0": (12, 4), "bias_ih_l0": (12,), "bias_hh_l0": (12,)}, "GRU"),
+        ({"weight_ih_l0": (4, 3), "weight_hh_l0": (4, 4)}, "RNN"),
+        ({"weight_ih_l0": (17, 3), "weight_hh_l0": (16, 4)}, None),
+        ({"weight_ih_l0": (16, 3), "weight_hh_l0": (16, 4), "bias_ih_l0": (12,)}, None),
+        ({"weight_ih_l0": (16, 3), "weight_hh_l0": (16, 2), "weight_hr_l0": (2, 4)}, None),  # proj_size
+        ({"weight_ih": (16, 3), "weight_hh": (16, 4)}, "LSTMCell"),
+        ({"in_proj_weight": (24, 8), "in_proj_bias": (24,)}, "MultiheadAttention"),
+        ({"in_proj_weight": (24, 6), "in_proj_bias": (24,)}, None),
+        ({"q_proj_weight": (8, 8), "k_proj_weight": (8, 3), "v_proj_weight": (8, 5)}, "MultiheadAttention"),
+    ],
+)
+def test_sizes_tell_recurrent_and_attention_layers(shapes: dict[str, tuple[int, ...]], kind: str | None) -> None:
+    specs = [TensorSpec(f"layer.{name}", FLOAT32, shape) for name, shape in shapes.items()]
+    found = candidates(group_tensors(specs, "torch")["layer"], "torch")
+    assert [one.name for one in found] == ([kind] if kind else [])
+
+
 def test_mindspores_order_of_a_batch_norm() -> None:
     names = [spec.name for spec in mindspore_specs(KINDS["BatchNorm3d"], root=True)]
     assert names == ["bn2d.moving_mean", "bn2d.moving_variance", "bn2d.gamma", "bn2d.beta"]

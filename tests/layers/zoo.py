@@ -85,6 +85,13 @@ def _norms() -> dict[str, Row]:
             ((3, 4, 6),),
             "LayerNorm",
         ),
+        "LayerNorm of two axes without bias": Row(
+            lambda: nn.LayerNorm((4, 6), bias=False),
+            lambda: ms.LayerNorm((4, 6), epsilon=1e-5, **two_axes),
+            ((3, 4, 6),),
+            "LayerNorm",
+            one_way=True,
+        ),
         "LayerNorm without bias": Row(
             lambda: nn.LayerNorm(6, bias=False),
             lambda: ms.LayerNorm((6,), epsilon=1e-5),
