@@ -209,13 +209,17 @@ def fitting(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
 
 
 def without(plan: Plan, names: Collection[str]) -> Plan:
-    """`plan` without the source tensors `names`, and without what it would create for layers that lose all theirs."""
+    """`plan` without the source tensors `names`, and without what it would create for layers that lose all theirs.
+
+    Of such a layer nothing is left: the steps that drop its tensors no longer name it.
+    """
     kept = {step.layer for step in plan.steps if step.source and step.source.name not in names}
     lost = {step.layer for step in plan.steps if step.source and step.source.name in names} - kept
     steps = []
     for step in plan.steps:
         if step.source and step.source.name in names:
-            steps.append(replace(step, target=None, fate="dropped", reason="dropped on request"))
+            layer = None if step.layer in lost else step.layer
+            steps.append(replace(step, target=None, fate="dropped", reason="dropped on request", layer=layer))
         elif step.source or step.layer not in lost:
             steps.append(step)
     return replace(plan, steps=tuple(steps))

@@ -124,7 +124,7 @@ def _check_hyperparameters(entry: str, values: object) -> None:
         _demand(is_number and isinstance(value, _HYPERPARAMETERS[key]), entry, f"another {key}", repr(value))
     momentum, statistics = values.get("momentum", 0.1), values.get("statistics", "tracked")
     _demand(not isinstance(momentum, str) or momentum == "cumulative", entry, 'a number or "cumulative"', momentum)
-    _demand(statistics in ("tracked", "batch", "frozen"), entry, "tracked, batch or frozen", statistics)
+    _demand(statistics in ("tracked", "batch", "frozen"), entry, "statistics tracked, batch or frozen", statistics)
 
 
 def _demand(holds: bool, entry: str, expected: str, found: object) -> None:

@@ -1,4 +1,4 @@
-"""A PyTorch network and MindSpore networks that others could have written for it: the same layers under other names."""
+"""A PyTorch network, and MindSpore networks that others could have written for it: the same layers, other names."""
 
 from __future__ import annotations
 
