@@ -112,6 +112,24 @@ def test_pytorch_to_mindspore_and_back_restores_every_bit(maker: str, tmp_path: 
     MAKERS[maker](Net()).load_state_dict(found["optimizer"])
 
 
+@pytest.mark.parametrize("maker", sorted(set(MAKERS) - {"SGD without momentum"}))
+def test_every_moment_lies_under_its_own_parameters_name(maker: str, tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS[maker])
+    save(tmp_path / "a.pth", net, optimizer)
+    done = porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=AUTO)
+    there = {step.source.name: step.target.name for step in done.plan.steps if step.source and step.target}
+    written = mindspore.load_checkpoint(str(tmp_path / "a.ckpt"))
+    prefix = {"SGD": "accum.", "Adam": "moment1.", "AdamW": "exp_avg."}[type(optimizer).__name__]
+    compared = 0
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        slots = optimizer.state.get(parameter, {})
+        moment = slots.get("exp_avg", slots.get("momentum_buffer"))
+        if name in there and moment is not None:
+            np.testing.assert_array_equal(written[prefix + there[name]].asnumpy().ravel(), moment.numpy().ravel())
+            compared += 1
+    assert compared == (6 if maker == "a frozen stem" else 7)
+
+
 @pytest.mark.parametrize("steps", [0, 1, 1500])
 def test_any_number_of_steps_returns(steps: int, tmp_path: Path) -> None:
     net, optimizer = trained(MAKERS["Adam"], steps=1)
@@ -206,6 +224,24 @@ def test_mindspore_to_pytorch_and_back_restores_every_byte(make: Any, steps: int
     assert porter.verify(tmp_path / "a.ckpt", tmp_path / "a.pth").ok
     porter.convert(tmp_path / "a.pth", tmp_path / "back.ckpt", write_options=AUTO)
     assert (tmp_path / "back.ckpt").read_bytes() == (tmp_path / "a.ckpt").read_bytes()
+
+
+def test_numbers_follow_pytorchs_order_where_mindspore_saves_another(tmp_path: Path) -> None:
+    # MindSpore's LSTM has the same names in another order.
+    net = cells.SequentialCell(cells.Dense(3, 3), cells.LSTM(3, 4, 2))
+    optimizer = cells.Adam(net.trainable_params())
+    found = [*net.get_parameters(), *(p for p in optimizer.get_parameters() if p.name.startswith("moment1."))]
+    for i, parameter in enumerate(found):
+        parameter.set_data(mindspore.Tensor(np.full(parameter.shape, i, "f4")))
+    everything = {p.name: p for p in [*net.get_parameters(), *optimizer.get_parameters()]}
+    mindspore.save_checkpoint([{"name": n, "data": p} for n, p in everything.items()], str(tmp_path / "a.ckpt"))
+    porter.convert(tmp_path / "a.ckpt", tmp_path / "a.pth", write_options=AUTO)
+    state = torch.load(tmp_path / "a.pth", weights_only=True)["optimizer"]["state"]
+    names = [name for name, _ in nn.Sequential(nn.Linear(3, 3), nn.LSTM(3, 4, 2)).named_parameters()]
+    moments = {name.removeprefix("moment1."): p.asnumpy() for name, p in everything.items() if "moment1." in name}
+    assert names != list(moments)
+    for number, name in enumerate(names):
+        np.testing.assert_array_equal(state[number]["exp_avg"].numpy(), moments[name])
 
 
 def fails(error: type[BnportError], match: str, source: Path, optimizer: str = "auto", **write: Any) -> None:
