@@ -24,6 +24,7 @@ from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
 from porter.verification.files import TargetOptions, Verification, verify_output
 from porter.verification.network_results import NetworkResult
+from porter.way_back import remarks_on_the_way_back
 
 Align = Literal["propose", "apply"]
 StrPath = str | os.PathLike[str]
@@ -201,6 +202,7 @@ def convert(
         *_left_out_notes(opened, plan),
         *inference_notes(opened, plan),
         *remarks(plan, opened.layers),
+        *remarks_on_the_way_back(opened, plan),
         *(f"applied to fit {network}: {one.option}" for one in renames),
     )
     if dry_run:
@@ -296,7 +298,8 @@ def _fitting_renames(
 def _compare_networks(
     source: Source, plan: Plan, output: Path, given: SourceOptions, inputs: Sequence[NetworkInput], options: Options
 ) -> NetworkResult:
-    from porter.verification.networks import check_networks, open_twins
+    from porter.verification.networks import check_networks
+    from porter.verification.twins import open_twins
 
     if not (given.model and given.net and _target_network(given, plan)):
         hint = "--model names PyTorch's, --net MindSpore's; one of the two files belongs to each."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.edits import Rename, fitting, rename, renamed, without
-from porter.errors import FileIOError, Malformed, UsageError
+from porter.errors import FileIOError, UsageError
 from porter.formats.dtypes import DType
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Dialect
@@ -16,10 +16,11 @@ from porter.layers.model import Layer
 from porter.layers.rules import names_differ
 from porter.layers.undecided import refuse_undecided
 from porter.optimizer.carry import carry_optimizer
-from porter.plan import Plan, cast, invert, leave_out, make_plan, prove, strip_prefix
+from porter.plan import Plan, cast, make_plan, prove, strip_prefix
 from porter.record import Record
 from porter.sharing import layers_kept, share, shared_names, spread
 from porter.source import Source
+from porter.way_back import plan_back
 
 # Output suffix -> the writer of that format.
 _FORMATS = {
@@ -137,30 +138,25 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     specs, recorded = source.checkpoint.specs, source.record
     dropped = dropped_by([spec.name for spec in specs], options)
     if recorded and recorded.plan.from_ == to and recorded.plan.to == source.dialect:
-        plan = leave_out(invert(recorded.plan, recorded.dropped), specs, source.left_out)
-        try:
-            prove(plan, specs, source.layers)
-        except AssertionError as fault:
-            hint = "Remove the .bnport.json beside it to convert without a record."
-            message = "the record of the conversion that wrote this file contradicts the layer rules"
-            raise Malformed(message, file=source.checkpoint.path, found=str(fault), hint=hint) from fault
+        plan, restored = plan_back(source, recorded), recorded.strip_prefix
     else:
         left_out = source.left_out | _untrained(source, to)
         kept = _shared_names(source, to, options, left_out.keys() | dropped)
         layers = layers_kept(source.layers, kept)
         if names_differ(source.dialect, to):
             refuse_undecided(layers, source.checkpoint.path, source.dialect)
-        plan = share(make_plan(specs, layers, source.dialect, to, left_out), kept)
+        plan, restored = share(make_plan(specs, layers, source.dialect, to, left_out), kept), ""
     plan = without(plan, dropped)
-    plan = cast(strip_prefix(plan, prefix_of(source, options)), options.dtype)
-    prove(plan, specs, source.layers)
+    prefix = prefix_of(source, options)
+    plan = cast(strip_prefix(plan, prefix), options.dtype)
+    prove(plan, specs, source.layers, removed=prefix, restored=restored)
     # The layer rules know nothing of names that the user chose: what they say is proven above, for the names before.
     plan = renamed(rename(plan, options.renames), options.like.renamed if options.like else {})
     plan = spread(plan, options.shared)
-    prove(plan, specs, layers=())
+    prove(plan, specs, layers=None)
     if options.optimizer:
         plan = carry_optimizer(plan, source, options.optimizer)
-        prove(plan, specs, layers=())
+        prove(plan, specs, layers=None)
     return plan
 
 

@@ -245,31 +245,6 @@ def cast(plan: Plan, dtype: DType | None) -> Plan:
     return replace(plan, steps=tuple(written_as(step) for step in plan.steps))
 
 
-def invert(plan: Plan, recorded: Mapping[str, bytes]) -> Plan:
-    """The way back: every step read from right to left, in the same order.
-
-    Args:
-        plan: the way there.
-        recorded: name -> bytes of tensors that the way there dropped; those not recorded stay dropped.
-    """
-    steps = []
-    counterpart = {step.source.name: step.target.name for step in plan.steps if step.source and step.target}
-    for step in plan.steps:
-        if step.source and step.target:
-            steps.append(Step(step.target, step.source, step.fate, f"back: {step.reason}", layer=step.layer))
-        elif step.fate == "shared":
-            # A record may be damaged: where it names no counterpart, `prove` says so.
-            same = counterpart.get(step.same_as or "", "")
-            reason = f"the same tensor as {step.same_as if step.source else same}, under another name"
-            steps.append(Step(step.target, step.source, "shared", reason, same_as=same, layer=step.layer))
-        elif step.target:
-            steps.append(Step(step.target, None, "dropped", "the conversion had created it", layer=step.layer))
-        elif step.source and step.source.name in recorded:
-            data, reason = recorded[step.source.name], "restored from the record of the conversion"
-            steps.append(Step(None, step.source, "created", reason, data=data, layer=step.layer))
-    return Plan(plan.to, plan.from_, tuple(steps))
-
-
 def leave_out(plan: Plan, specs: Iterable[TensorSpec], left_out: Mapping[str, str]) -> Plan:
     """`plan` with a dropped step for every one of `left_out` (name -> what it is) that it does not speak of."""
     known = {step.source.name for step in plan.steps if step.source}
@@ -281,37 +256,54 @@ def _left_out(spec: TensorSpec, left_out: Mapping[str, str]) -> Step:
     return Step(spec, None, "dropped", f"{left_out[spec.name]}: not part of the model")
 
 
-def prove(plan: Plan, specs: Sequence[TensorSpec], layers: Sequence[Layer]) -> None:
+def prove(
+    plan: Plan, specs: Sequence[TensorSpec], layers: Sequence[Layer] | None, *, removed: str = "", restored: str = ""
+) -> None:
     """Check a plan, before a byte is written, against the source and the layers it was made from.
+
+    Args:
+        layers: whose rules must give every name; None where names are no longer theirs.
+        removed: the prefix that names lose.
+        restored: the prefix that names get back.
 
     Raises:
         UsageError: two tensors would get one name.
-        AssertionError: a fault in bnport: a tensor is unaccounted for or changes its size, or the rules read from
-            right to left do not give the source back.
+        AssertionError: a fault in bnport or in a record: a tensor is unaccounted for or changes its size, or the
+            rules read from right to left do not give the source back.
     """
     _prove_unique(plan)
     sources = [step.source for step in plan.steps if step.source]
     _must(len(sources) == len(specs) and set(sources) == set(specs), "a source tensor is unaccounted for")
-    # Undecided layers have no rule to hold the plan against: between PyTorch and mint they keep their names.
-    decided = [layer for layer in layers if layer.certainty != "undecided"]
-    place = {name: (layer, layer.kind.parameter(slot)) for layer in decided for slot, name in layer.tensors.items()}
     counterpart = {step.source.name: step.target.name for step in plan.steps if step.source and step.target}
     for step in plan.steps:
         _must(step.fate != "shared" or step.same_as in counterpart, f"nothing keeps {step.same_as}, which is shared")
+        if step.source and step.target:
+            _must(prod(step.source.shape) == prod(step.target.shape), f"{step.source.name} changes its size")
+    if layers is not None:
+        _prove_names(plan, layers, removed, restored)
+
+
+def _prove_names(plan: Plan, layers: Sequence[Layer], removed: str, restored: str) -> None:
+    """Undecided layers have no rule to hold names against: between PyTorch and mint they keep them."""
+    decided = [layer for layer in layers if layer.certainty != "undecided"]
+    place = {name: (layer, layer.kind.parameter(slot)) for layer in decided for slot, name in layer.tensors.items()}
+    for step in plan.steps:
         if not step.source or not step.target:
             continue
-        _must(prod(step.source.shape) == prod(step.target.shape), f"{step.source.name} changes its size")
-        if step.source.name in place:
-            layer, parameter = place[step.source.name]
+        there = step.source.name
+        if there in place:
+            layer, parameter = place[there]
             leaf = parameter.name_in(plan.from_, root=not layer.name)
             shape = parameter.shape_in(plan.from_, step.target.shape, came_from=plan.to)
-            _must(step.source.name == f"{layer.name}.{leaf}".removeprefix("."), f"{step.source.name}: no way back")
-            _must(step.source.shape == shape, f"{step.source.name}: its shape has no way back")
+            _must(there == f"{layer.name}.{leaf}".removeprefix("."), f"{there}: no way back")
+            _must(step.source.shape == shape, f"{there}: its shape has no way back")
             path = layer.path_in(plan.to, came_from=plan.from_)
             there = f"{path}.{parameter.name_in(plan.to, root=not path)}".removeprefix(".")
-            # A prefix may have been removed, or be put back.
-            here = step.target.name
-            _must(there.endswith(here) or here.endswith(there), f"{step.source.name}: the rules do not give {here}")
+        else:
+            _must(step.source.shape == step.target.shape, f"{there}: outside of the layers, shapes stay")
+        # A prefix that is removed, or put back, need not stand before every name.
+        possible = {name.removeprefix(removed) for name in (there, restored + there)}
+        _must(step.target.name in possible, f"{step.source.name}: the rules do not give {step.target.name}")
 
 
 def _must(holds: bool, fault: str) -> None:
