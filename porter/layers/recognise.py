@@ -7,10 +7,11 @@ Evidence for a layer's kind, strongest first:
 3. a whole pickled module in the file, by class name;
 4. the record of the conversion that wrote the file;
 5. MindSpore's own names;
-6. the state dict's `_metadata`, the neighbouring layers, names and shapes.
+6. its siblings in repeated modules, the state dict's `_metadata`, the neighbouring layers, names and shapes.
 
-1-4 settle a kind, and so does 5 where 6 does not contradict it. 6 narrows the candidates down: the kind is inferred
-if one rule converts all that are left, undecided otherwise. Nothing is decided without evidence that can be shown.
+1-4 settle a kind, and so does 5 where no other kind has these names and 6 does not contradict it. 6 narrows the
+candidates down: the kind is inferred if one rule converts all that are left, undecided otherwise. Nothing is decided
+without evidence that can be shown.
 """
 
 from __future__ import annotations
