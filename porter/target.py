@@ -21,7 +21,7 @@ from porter.layers.kinds import Dialect
 from porter.plan import Plan
 
 # Names compared with each missing one: those of equal shape that stand nearest to it in the network's order.
-_COMPARED = 48
+_COMPARED = 24
 _CANDIDATES = 3
 # More differences than this are counted, not printed: a network of other names differs in all of them.
 _SHOWN = 10
@@ -120,11 +120,14 @@ def compare(output: Sequence[TensorSpec], parameters: Sequence[TensorSpec]) -> l
     given = {spec.name: spec for spec in output}
     wanted = {spec.name: spec for spec in parameters}
     left_over = [spec for spec in output if spec.name not in wanted]
+    by_shape: dict[tuple[int, ...], list[TensorSpec]] = {}
+    for spec in left_over:
+        by_shape.setdefault(spec.shape, []).append(spec)
     found = []
     for place, want in enumerate(parameters):
         have = given.get(want.name)
         if have is None:
-            candidates = _closest(want, place / len(parameters), left_over)
+            candidates = _closest(want, place / len(parameters), by_shape.get(want.shape, left_over))
             found.append(Difference(want.name, "missing", f"missing, {_described(want)}", candidates))
         elif have.shape != want.shape:
             text = f"{list(have.shape)}, the network has {list(want.shape)}"
@@ -188,17 +191,19 @@ def _described(spec: TensorSpec) -> str:
     return f"{spec.dtype} {list(spec.shape)}"
 
 
-def _closest(want: TensorSpec, place: float, left_over: Sequence[TensorSpec]) -> tuple[Candidate, ...]:
-    """The likeliest of `left_over` for `want`, which stands at `place` (0 to 1) in its network."""
-    pool = [spec for spec in left_over if spec.shape == want.shape] or left_over
+def _closest(want: TensorSpec, place: float, pool: Sequence[TensorSpec]) -> tuple[Candidate, ...]:
+    """The likeliest of `pool` for `want`, which stands at `place` (0 to 1) in its network."""
     start = max(0, min(round(place * len(pool)) - _COMPARED // 2, len(pool) - _COMPARED))
     matcher = SequenceMatcher(autojunk=False)
     matcher.set_seq2(want.name)
-    found = []
+    found: list[Candidate] = []
     for spec in pool[start : start + _COMPARED]:
         matcher.set_seq1(spec.name)
-        found.append(Candidate(spec.name, round(matcher.ratio(), 2), spec.shape == want.shape))
-    return tuple(sorted(found, key=lambda candidate: -candidate.similarity)[:_CANDIDATES])
+        # The quick ratio is an upper bound: the slow one is worked out only where it could matter.
+        if len(found) < _CANDIDATES or matcher.quick_ratio() > found[-1].similarity:
+            found.append(Candidate(spec.name, round(matcher.ratio(), 2), spec.shape == want.shape))
+            found = sorted(found, key=lambda candidate: -candidate.similarity)[:_CANDIDATES]
+    return tuple(found)
 
 
 def _hint(differences: Sequence[Difference]) -> str:
