@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from porter.errors import UsageError
-from porter.formats.model import TensorSpec
+from porter.formats.model import Checkpoint, TensorSpec
 from porter.optimizer.to_mindspore import to_mindspore
 from porter.optimizer.to_torch import KEY, to_torch
 from porter.plan import Plan
@@ -46,6 +46,20 @@ def optimizer_tree(plan: Plan) -> dict[str, Any] | None:
     return {KEY: {"state": _state(s.target for s in plan.steps if s.optimizer and s.target), "param_groups": [
         dict(group) for group in plan.optimizer.param_groups
     ]}}  # fmt: skip
+
+
+def wrong_settings(plan: Plan, output: Checkpoint) -> str | None:
+    """What is wrong with the `param_groups` of a PyTorch output, in words; None where nothing is."""
+    if plan.optimizer is None or plan.to != "torch":
+        return None
+    found = output.optimizer.param_groups if output.optimizer else ()
+    if len(found) != len(plan.optimizer.param_groups):
+        return f"{len(found)} groups, expected {len(plan.optimizer.param_groups)}"
+    for i, (wanted, group) in enumerate(zip(plan.optimizer.param_groups, found, strict=True)):
+        for name in sorted({*wanted, *group}):
+            if name not in wanted or name not in group or wanted[name] != group[name]:
+                return f"{i}.{name} is {group.get(name)}, expected {wanted.get(name)}"
+    return None
 
 
 def _state(specs: Iterable[TensorSpec]) -> dict[int, dict[str, TensorSpec]]:

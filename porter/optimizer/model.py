@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from porter.formats.strict_json import list_of, map_of, of_type
+
 
 @dataclass(frozen=True)
 class Carried:
@@ -50,15 +52,14 @@ class Carried:
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
+        groups = list_of(dict, value["param_groups"])
         return cls(
-            value["class"],
-            tuple(
-                {key: _as_torch(key, setting) for key, setting in group.items()} for group in value["param_groups"]
-            ),
-            tuple(value["parameters"]),
-            {int(number): float(step) for number, step in value["steps"].items()},
-            int(value["global_step"]),
-            tuple(value["order"]),
+            of_type(str, value["class"]),
+            tuple({key: _as_torch(key, setting) for key, setting in group.items()} for group in groups),
+            tuple(list_of(str, value["parameters"])),
+            {int(number): step for number, step in map_of(float, value["steps"]).items()},
+            of_type(int, value["global_step"]),
+            tuple(list_of(str, value["order"])),
         )
 
 

@@ -18,6 +18,7 @@ from porter.layers.classes import settings_of
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
 from porter.layers.settings import DEFAULT_EPS, DEFAULT_MOMENTUM, Settings, invert_momentum
+from porter.optimizer.carry import wrong_settings
 from porter.plan import Plan, Step
 from porter.source import Source
 from porter.verification.cases import LayerCase, Options, Side
@@ -115,6 +116,9 @@ def verify_output(
     """
     checkpoint = open_checkpoint(output, optimizer=plan.optimizer is not None)
     problems = list(check_structure(plan, checkpoint))
+    wrong = wrong_settings(plan, checkpoint)
+    if wrong:
+        problems.append(TensorProblem("optimizer.param_groups", None, "values", wrong))
     unusable = {problem.name for problem in problems}
     with TensorReader(source.checkpoint) as theirs, TensorReader(checkpoint) as ours:
         comparable = [step for step in plan.steps if step.target and step.target.name not in unusable]

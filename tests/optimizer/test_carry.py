@@ -369,6 +369,16 @@ def test_a_changed_moment_is_found(tmp_path: Path) -> None:
     assert [problem.name for problem in found.problems] == ["moment2.head.bias"]
 
 
+def test_a_changed_setting_is_found(tmp_path: Path) -> None:
+    save_cell(tmp_path / "a.ckpt", lambda p: cells.Adam(p, 0.003))
+    porter.convert(tmp_path / "a.ckpt", tmp_path / "a.pth", write_options=AUTO)
+    saved = torch.load(tmp_path / "a.pth", weights_only=True)
+    saved["optimizer"]["param_groups"][0]["lr"] = 0.3
+    torch.save(saved, tmp_path / "a.pth")
+    found = porter.verify(tmp_path / "a.ckpt", tmp_path / "a.pth")
+    assert [problem.text for problem in found.problems] == ["0.lr is 0.3, expected 0.003"]
+
+
 @given(beta=st.integers(1, 999).map(lambda n: n / 1000), steps=st.integers(1, 300))
 @settings(deadline=None, max_examples=50)
 def test_beta_is_found_from_its_power(beta: float, steps: int) -> None:
