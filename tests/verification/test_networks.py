@@ -26,8 +26,9 @@ from porter.source import open_source
 from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
 from porter.verification.mindspore_network import MindSporeNetwork
-from porter.verification.networks import Twins, check_networks, open_twins
+from porter.verification.networks import check_networks
 from porter.verification.pairing import pairs_of
+from porter.verification.twins import Twins, open_twins
 
 HERE = whole_networks.__file__
 INPUTS = {
