@@ -181,9 +181,9 @@ class Neighbourhood:
 
 
 def about_weight(weight: Weight) -> Finding:
-    """What the other weights of the network say about the spatial axes of this one."""
-    if len(weight.axes) > 1 or weight.is_sparse:
-        return Finding(frozenset(), "nothing that decides a name")
+    """What the other weights of the network say about the axes of one whose shape leaves them open."""
+    if not weight.is_flat or len(weight.axes) > 1:
+        return Finding(frozenset(), "its shape tells, or nothing does")
     return Finding(weight.axes, f"{weight.what}, read as the other kernels of the network are")
 
 

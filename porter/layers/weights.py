@@ -36,6 +36,7 @@ class Weight:
         channels: output channels, read as an ordinary convolution's unless its bias shows a transposed one.
         outputs, inputs: channel counts its weight may stand for (a transposed convolution stores them swapped, and
             the weight's shape does not tell which it is).
+        is_flat: whether it may be MindSpore's Conv1d or its Conv2d, so that the other kernels decide.
     """
 
     name: str
@@ -44,10 +45,7 @@ class Weight:
     channels: int
     outputs: frozenset[int]
     inputs: frozenset[int]
-
-    @property
-    def is_sparse(self) -> bool:
-        return self.what == SPARSE
+    is_flat: bool = False
 
     @property
     def is_linear(self) -> bool:
@@ -56,7 +54,7 @@ class Weight:
 
 LINEAR = frozenset([0])
 POINTS = frozenset([1])
-SPARSE = "sparse convolution"
+_SPARSE = "sparse convolution"
 
 
 def weights_of(groups: Mapping[str, Group], dialect: Dialect) -> dict[str, Weight]:
@@ -70,7 +68,7 @@ def weights_of(groups: Mapping[str, Group], dialect: Dialect) -> dict[str, Weigh
         elif "kernel" in group.tensors and len(group.tensors["kernel"].shape) in (2, 3):
             inputs, outputs = group.tensors["kernel"].shape[-2:]
             sides = frozenset([outputs]), frozenset([inputs])
-            found[name] = Weight(name, POINTS, SPARSE, outputs, *sides)
+            found[name] = Weight(name, POINTS, _SPARSE, outputs, *sides)
     return found
 
 
@@ -98,9 +96,12 @@ class _Shapes:
         if len(shape) == 5 and _may_be_sparse(shape) and self._some_sparse:
             sure = _is_sparse(shape) or not self._some_dense
             return POINTS if sure else frozenset([1, 3])
-        if len(shape) == 4 and self._dialect == "mindspore" and shape[2] == 1:
+        if self.is_flat(shape):
             return self._flat_kernel(shape[3])
         return frozenset([len(shape) - 2])
+
+    def is_flat(self, shape: Shape) -> bool:
+        return len(shape) == 4 and self._dialect == "mindspore" and shape[2] == 1
 
     def _flat_kernel(self, width: int) -> frozenset[int]:
         """Of a kernel 1 x `width` in MindSpore: Conv1d's if no kernel is taller, Conv2d's if none is only wide.
@@ -132,13 +133,14 @@ def _weight(name: str, shape: Shape, group: Group, network: _Shapes) -> Weight:
         inputs = {shape[4]} if outputs else set()
         if max(shape[:3]) <= _SPARSE_KERNEL:
             outputs, inputs = outputs | {shape[4]}, inputs | {shape[3]}
-        return Weight(name, axes, SPARSE, max(outputs), frozenset(outputs), frozenset(inputs))
+        return Weight(name, axes, _SPARSE, max(outputs), frozenset(outputs), frozenset(inputs))
     what = "linear layer" if axes == LINEAR else f"{len(shape)}-D weight"
     first, second = shape[:2]
+    flat = network.is_flat(shape)
     bias = group.tensors.get("bias")
     if axes == LINEAR or (bias is not None and bias.shape == (first,) and first != second):
-        return Weight(name, axes, what, first, frozenset([first]), frozenset([second]))
+        return Weight(name, axes, what, first, frozenset([first]), frozenset([second]), flat)
     if bias is not None and bias.shape == (second,) and first != second:
-        return Weight(name, axes, what, second, frozenset([second]), frozenset([first]))
+        return Weight(name, axes, what, second, frozenset([second]), frozenset([first]), flat)
     either = frozenset(shape[:2])
-    return Weight(name, axes, what, first, either, either)
+    return Weight(name, axes, what, first, either, either, flat)
