@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from porter.api import Conversion, Inspection, convert, inspect, verify
     from porter.destination import WriteOptions
+    from porter.edits import Rename
     from porter.errors import BnportError
     from porter.source import SourceOptions
 
@@ -18,6 +19,7 @@ _HOMES = {
     "BnportError": "porter.errors",
     "Conversion": "porter.api",
     "Inspection": "porter.api",
+    "Rename": "porter.edits",
     "SourceOptions": "porter.source",
     "WriteOptions": "porter.destination",
     "convert": "porter.api",
@@ -29,6 +31,7 @@ __all__ = [
     "BnportError",
     "Conversion",
     "Inspection",
+    "Rename",
     "SourceOptions",
     "WriteOptions",
     "convert",
