@@ -494,6 +494,15 @@ def test_layers_of_renamed_modules_are_compared(files):
     assert pairs.tensors["down1.1.weight"] == "body.down1.1.bn2d.gamma"
 
 
+def test_what_has_no_parameters_stands_in_the_module_around_it(files):
+    """The stem's ReLU and pooling have no tensors to follow; its convolution and normalisation have."""
+    source = open_source(files / "residual.pth", both("residual"))
+    plan = plan_for(source, "mindspore", WriteOptions())
+    pairs = pairs_of(source, rename(plan, [Rename("stem", "entry"), Rename("layer1.conv1", "layer1.first")]))
+    paths = ("stem.3", "stem", "layer1.conv1", "layer1.relu", "dropout")
+    assert [pairs.of(path) for path in paths] == ["entry.3", "entry", "layer1.first", "layer1.relu", "dropout"]
+
+
 def test_a_renamed_twin_agrees(files, tmp_path):
     class Renamed(ms.Cell):
         def __init__(self):
