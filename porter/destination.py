@@ -97,7 +97,7 @@ def destination(output: Path, source: Source, options: WriteOptions) -> Destinat
         raise UsageError("is a folder", entry=f"-o {output}", expected="a file name")
     if not path.parent.is_dir():
         raise FileIOError("the folder does not exist", file=path.parent, hint=f"mkdir -p {path.parent}")
-    to = options.to or _inferred_dialect(source.dialect, output.suffix)
+    to = options.to or _inferred_dialect(source, output.suffix)
     format_name = _FORMATS[output.suffix]
     if (format_name, to) in (("torch-zip", "mindspore"), ("torch-zip", "mint"), ("mindspore-ckpt", "torch")):
         framework = "PyTorch" if to == "torch" else "MindSpore"
@@ -112,13 +112,14 @@ def destination(output: Path, source: Source, options: WriteOptions) -> Destinat
     return Destination(path, format_name, to)
 
 
-def _inferred_dialect(from_: Dialect, suffix: str) -> Dialect:
-    """The other framework, unless the suffix says which."""
-    if _FORMATS[suffix] == "torch-zip":
+def _inferred_dialect(source: Source, suffix: str) -> Dialect:
+    """The other framework, unless the suffix says which; where the source came from there, the same names again."""
+    if _FORMATS[suffix] == "torch-zip" or (_FORMATS[suffix] == "safetensors" and source.dialect != "torch"):
         return "torch"
-    if _FORMATS[suffix] == "safetensors":
-        return "mindspore" if from_ == "torch" else "torch"
-    if from_ == "mindspore":
+    recorded = source.record.plan if source.record else None
+    if recorded and recorded.to == source.dialect and recorded.from_ != "torch":
+        return recorded.from_
+    if source.dialect == "mindspore":
         raise UsageError(
             "both files are MindSpore's",
             entry="--to",

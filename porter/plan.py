@@ -273,12 +273,12 @@ def prove(
     """
     _prove_unique(plan)
     sources = [step.source for step in plan.steps if step.source]
-    _must(len(sources) == len(specs) and set(sources) == set(specs), "a source tensor is unaccounted for")
+    must(len(sources) == len(specs) and set(sources) == set(specs), "a source tensor is unaccounted for")
     counterpart = {step.source.name: step.target.name for step in plan.steps if step.source and step.target}
     for step in plan.steps:
-        _must(step.fate != "shared" or step.same_as in counterpart, f"nothing keeps {step.same_as}, which is shared")
+        must(step.fate != "shared" or step.same_as in counterpart, f"nothing keeps {step.same_as}, which is shared")
         if step.source and step.target:
-            _must(prod(step.source.shape) == prod(step.target.shape), f"{step.source.name} changes its size")
+            must(prod(step.source.shape) == prod(step.target.shape), f"{step.source.name} changes its size")
     if layers is not None:
         _prove_names(plan, layers, removed, restored)
 
@@ -295,18 +295,18 @@ def _prove_names(plan: Plan, layers: Sequence[Layer], removed: str, restored: st
             layer, parameter = place[there]
             leaf = parameter.name_in(plan.from_, root=not layer.name)
             shape = parameter.shape_in(plan.from_, step.target.shape, came_from=plan.to)
-            _must(there == f"{layer.name}.{leaf}".removeprefix("."), f"{there}: no way back")
-            _must(step.source.shape == shape, f"{there}: its shape has no way back")
+            must(there == f"{layer.name}.{leaf}".removeprefix("."), f"{there}: no way back")
+            must(step.source.shape == shape, f"{there}: its shape has no way back")
             path = layer.path_in(plan.to, came_from=plan.from_)
             there = f"{path}.{parameter.name_in(plan.to, root=not path)}".removeprefix(".")
         else:
-            _must(step.source.shape == step.target.shape, f"{there}: outside of the layers, shapes stay")
+            must(step.source.shape == step.target.shape, f"{there}: outside of the layers, shapes stay")
         # A prefix that is removed, or put back, need not stand before every name.
         possible = {name.removeprefix(removed) for name in (there, restored + there)}
-        _must(step.target.name in possible, f"{step.source.name}: the rules do not give {step.target.name}")
+        must(step.target.name in possible, f"{step.source.name}: the rules do not give {step.target.name}")
 
 
-def _must(holds: bool, fault: str) -> None:
+def must(holds: bool, fault: str) -> None:
     """An assertion that `python -O` keeps."""
     if not holds:
         raise AssertionError(fault)

@@ -8,25 +8,29 @@ counters become 0 and created parameters stay.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from porter.errors import Malformed
 from porter.formats.dtypes import BY_NAME, DType
 from porter.formats.model import TensorSpec
+from porter.formats.strict_json import list_of, map_of, of_type, one_of, parse_object
+from porter.layers.kinds import DIALECTS
 from porter.layers.model import Layer
 from porter.layers.settings import Settings
 from porter.layers.training_state import training_state
 from porter.optimizer.model import Carried
-from porter.plan import Plan, Step
+from porter.plan import Fate, Plan, Step
 
 SCHEMA = "bnport.record/1"
 
-# Dropped tensors up to these sizes are kept in the record. Counters have 8 bytes, a layer's own statistics some for
-# every channel; optimizer moments are not its job.
-_COUNTER_BYTES = 64
+_DELETE = "Delete it to convert without a record: counters become 0, created parameters stay."
+
+# Dropped tensors of layers up to this size are kept in the record: a counter has 8 bytes, statistics have some for
+# every channel.
 _STATISTICS_BYTES = 1 << 16
 
 
@@ -105,9 +109,9 @@ def _by_the_rules(step: Step) -> Step:
 
 
 def is_recorded(dropped: Step) -> bool:
-    """Whether the record keeps the bytes of the tensor that a step drops."""
+    """Whether the record keeps the bytes of the tensor that a step drops: a layer's, not an optimizer's."""
     assert dropped.source is not None
-    return dropped.source.nbytes <= (_STATISTICS_BYTES if dropped.layer is not None else _COUNTER_BYTES)
+    return dropped.layer is not None and dropped.source.nbytes <= _STATISTICS_BYTES
 
 
 def path_beside(output: Path) -> Path:
@@ -135,39 +139,56 @@ def to_json(record: Record) -> str:
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")) + "\n"
 
 
-def from_json(text: str, file: Path) -> Record:
-    """Read a record back.
+def from_json(raw: bytes, file: Path) -> Record:
+    """Read a record back. It may come from a stranger: what it says is checked for its form here, for sense later.
 
     Raises:
         Malformed: the file is not a record that bnport wrote.
     """
+    document = parse_object(raw, file=file, what="the record")
+    if document.get("schema") != SCHEMA:
+        message = "is no record this bnport can read"
+        raise Malformed(message, file=file, expected=SCHEMA, found=document.get("schema"), hint=_DELETE)
     try:
-        document = json.loads(text)
-        if document["schema"] != SCHEMA:
-            raise Malformed("is no record this bnport can read", file=file, expected=SCHEMA, found=document["schema"])
-        plan = Plan(document["from"], document["to"], tuple(_step_from_json(step) for step in document["tensors"]))
-        return Record(
-            plan,
-            document["strip_prefix"],
-            document["dtype"],
-            {name: bytes.fromhex(data) for name, data in document["dropped"].items()},
-            document["versions"],
-            document["kinds"],
-            {name: Settings(**settings) for name, settings in document["settings"].items()},
-            dict(document["renamed"]),
-            tuple(document["drop"]),
-            Carried.from_json(document["optimizer"]) if document.get("optimizer") else None,
-            dict(document["shared"]),
-        )
+        found = _from_document(document)
+        sizes = {step.source.name: step.source.nbytes for step in found.plan.steps if step.source and not step.target}
+        for name, data in found.dropped.items():
+            if sizes.get(name) != len(data):
+                raise ValueError(f"{name}: {len(data)} bytes of it are kept, expected {sizes.get(name)}")
+        return found
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        hint = "Delete it to convert without a record: counters become 0, created parameters stay."
-        raise Malformed("is damaged", file=file, expected=SCHEMA, found=repr(error), hint=hint) from error
+        raise Malformed("is damaged", file=file, expected=SCHEMA, found=repr(error), hint=_DELETE) from error
+
+
+def _from_document(document: dict[str, Any]) -> Record:
+    """Raises KeyError, TypeError, ValueError or AttributeError where it is none."""
+    steps = tuple(_step_from_json(step) for step in list_of(list, document["tensors"]))
+    plan = Plan(one_of(DIALECTS, document["from"]), one_of(DIALECTS, document["to"]), steps)
+    dtype, versions, optimizer = document["dtype"], document["versions"], document["optimizer"]
+    return Record(
+        plan,
+        of_type(str, document["strip_prefix"]),
+        None if dtype is None else BY_NAME[of_type(str, dtype)].name,
+        {name: bytes.fromhex(data) for name, data in map_of(str, document["dropped"]).items()},
+        None if versions is None else map_of(int, versions),
+        map_of(str, document["kinds"]),
+        {name: Settings.from_json(settings) for name, settings in map_of(dict, document["settings"]).items()},
+        map_of(str, document["renamed"]),
+        tuple(list_of(str, document["drop"])),
+        None if optimizer is None else Carried.from_json(of_type(dict, optimizer)),
+        map_of(str, document["shared"]),
+    )
 
 
 def read_beside(output: Path) -> Record | None:
-    """The record beside a converted file; None where there is none."""
-    path = path_beside(output)
-    return from_json(path.read_text("utf-8"), path) if path.is_file() else None
+    """The record beside a converted file, or beside what it is a symbolic link to; None where there is none.
+
+    Raises:
+        Malformed: it is damaged.
+    """
+    paths = (path_beside(output), path_beside(Path(os.path.realpath(output))))
+    path = next((path for path in paths if path.is_file()), None)
+    return from_json(path.read_bytes(), path) if path else None
 
 
 def _step_to_json(step: Step) -> list[Any]:
@@ -178,8 +199,17 @@ def _step_to_json(step: Step) -> list[Any]:
 
 def _step_from_json(value: list[Any]) -> Step:
     source, target, fate, reason, layer, *shared = value
-    same_as = shared[0] if shared else None
-    return Step(_spec_from_json(source), _spec_from_json(target), fate, reason, same_as=same_as, layer=layer)
+    same_as = of_type(str, shared[0]) if shared else None
+    read = _spec_from_json(source), _spec_from_json(target)
+    if read == (None, None):
+        raise ValueError("a tensor without a name")
+    return Step(
+        *read,
+        one_of(get_args(Fate), fate),
+        of_type(str, reason),
+        same_as=same_as,
+        layer=None if layer is None else of_type(str, layer),
+    )
 
 
 def _spec_to_json(spec: TensorSpec | None) -> list[Any] | None:
@@ -189,5 +219,7 @@ def _spec_to_json(spec: TensorSpec | None) -> list[Any] | None:
 def _spec_from_json(value: list[Any] | None) -> TensorSpec | None:
     if value is None:
         return None
-    name, dtype, shape = value
-    return TensorSpec(name, BY_NAME[dtype], tuple(shape))
+    name, dtype, shape = of_type(list, value)
+    if min(list_of(int, shape), default=0) < 0:
+        raise ValueError(f"{name!r:.60} has a negative length")
+    return TensorSpec(of_type(str, name), BY_NAME[of_type(str, dtype)], tuple(shape))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from porter import network, record
-from porter.errors import Undecided, UsageError
+from porter.errors import Malformed, Undecided, UsageError
 from porter.formats import open_checkpoint
 from porter.formats.dtypes import DType
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
@@ -92,7 +92,8 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
     """
     checkpoint = open_checkpoint(path, key=options.key, optimizer=optimizer)
     state = _optimizer_state(checkpoint)
-    found = _record_of(path, options, [spec for spec in checkpoint.specs if spec.name not in state])
+    own = [spec for spec in checkpoint.specs if spec.name not in state]
+    found, useless = _record_of(path, options, own)
     if found:
         checkpoint = _as_before_renames(checkpoint, found)
     specs = {spec.name: spec for spec in checkpoint.specs}
@@ -103,7 +104,7 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
     hints = _hints(options, dialect, model, wrapper, found)
     layers = settle(checkpoint, recognise(checkpoint, dialect, _in_network_order(model), hints))
     layers = _configured(layers, dialect, options.hyperparameters)
-    return Source(checkpoint, dialect, layers, left_out, wrapper, found, (*checkpoint.notes, *notes))
+    return Source(checkpoint, dialect, layers, left_out, wrapper, found, (*checkpoint.notes, *useless, *notes))
 
 
 def _optimizer_state(checkpoint: Checkpoint) -> dict[str, str]:
@@ -180,19 +181,31 @@ def _wrapper(checkpoint: Checkpoint, specs: list[TensorSpec]) -> tuple[str, list
     return prefix, [f"every name begins with {prefix}, as {by} writes it; --strip-prefix {prefix} removes it"]
 
 
-def _record_of(path: Path, options: SourceOptions, specs: list[TensorSpec]) -> record.Record | None:
+def _record_of(
+    path: Path, options: SourceOptions, specs: list[TensorSpec]
+) -> tuple[record.Record | None, tuple[str, ...]]:
+    """The record of the conversion that wrote the file at `path`, where there is one, and a remark where it is no use.
+
+    One that lies beside the file may be another's, or damaged; one that the user names may not.
+    """
     if options.record is not None:
         try:
-            found = record.from_json(options.record.read_text("utf-8"), options.record)
+            found = record.from_json(options.record.read_bytes(), options.record)
         except OSError as error:
             raise UsageError(f"cannot be read: {error.strerror}", entry=f"--record {options.record}") from error
         if not found.is_of(specs):
             raise UsageError(
                 "is the record of another file", entry=f"--record {options.record}", expected=f"the tensors of {path}"
             )
-        return found
-    beside = record.read_beside(path)
-    return beside if beside and beside.is_of(specs) else None
+        return found, ()
+    try:
+        beside = record.read_beside(path)
+    except Malformed as error:
+        return None, (f"the record beside it is not used: {error}",)
+    if beside and not beside.is_of(specs):
+        other = record.path_beside(path).name
+        return None, (f"{other} is not used: it is the record of another file, or of other tensors in this one",)
+    return beside, ()
 
 
 def _as_before_renames(checkpoint: Checkpoint, found: record.Record) -> Checkpoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from porter.errors import Malformed, UsageError
@@ -11,7 +11,7 @@ from porter.formats.dtypes import INT64
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Parameter
 from porter.layers.model import Layer
-from porter.plan import Plan, Step, leave_out, make_plan, prove
+from porter.plan import Plan, Step, leave_out, make_plan, must, prove
 from porter.record import Record
 from porter.source import Source
 
@@ -32,6 +32,7 @@ def plan_back(source: Source, recorded: Record) -> Plan:
         plan = leave_out(invert(recorded.plan, recorded.dropped), source.checkpoint.specs, source.left_out)
         plan = _with_trained(plan, source, recorded)
         prove(plan, source.checkpoint.specs, source.layers, restored=recorded.strip_prefix)
+        _prove_restored(plan, source.layers, recorded.strip_prefix)
     except (AssertionError, UsageError) as fault:
         hint = "Remove the .bnport.json beside it to convert without a record."
         message = "the record of the conversion that wrote this file contradicts the layer rules"
@@ -64,6 +65,25 @@ def invert(plan: Plan, recorded: Mapping[str, bytes]) -> Plan:
     return Plan(plan.to, plan.from_, tuple(steps))
 
 
+def _prove_restored(plan: Plan, layers: Sequence[Layer], prefix: str) -> None:
+    """What comes back out of a record must be missing in a layer, or in another name of one (`porter.sharing`)."""
+    shared = {step.target.name.rpartition(".")[0] for step in plan.steps if step.fate == "shared" and step.target}
+    paths = {
+        layer.path_in(plan.to, came_from=plan.from_): layer for layer in layers if layer.certainty != "undecided"
+    }
+    missing = {
+        before + (f"{path}.{leaf}" if path else leaf)
+        for path, layer in paths.items()
+        for slot, leaf in layer.kind.names_in(plan.to, root=not path).items()
+        if slot not in layer.tensors
+        for before in ("", prefix)
+    }
+    for step in plan.steps:
+        if step.data is not None and step.target:
+            name = step.target.name
+            must(name in missing or name.rpartition(".")[0] in shared, f"{name} has no place in a layer")
+
+
 def trained_since(source: Source, recorded: Record) -> set[str]:
     """The tensors that `recorded` created and that no longer have only the values it gave them."""
     created = {step.target.name for step in recorded.plan.steps if step.fate == "created" and step.target}
@@ -86,7 +106,7 @@ def trained_since(source: Source, recorded: Record) -> set[str]:
 
 def _is_changed(layer: Layer, parameter: Parameter, reader: TensorReader) -> bool:
     spec = reader.checkpoint.tensors[layer.tensors[parameter.slot]].spec
-    return b"".join(bytes(chunk) for chunk in reader.chunks(spec.name)) != filled(spec, parameter.fill)
+    return b"".join(bytes(chunk) for chunk in reader.chunks(spec.name)) != filled(spec, parameter.fill or 0.0)
 
 
 def _with_it(layer: Layer, parameter: Parameter) -> Iterator[str]:

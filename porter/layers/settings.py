@@ -18,7 +18,9 @@ import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal, get_args
+
+from porter.formats.strict_json import map_of, of_type, one_of
 
 # How a layer treats its running statistics: moved in training and used in evaluation; never used (batch
 # statistics always); or used always and never moved.
@@ -50,8 +52,23 @@ class Settings:
     known_from: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, object]:
-        """The fields by name; `Settings(**document)` reads it back."""
+        """The fields by name."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Settings:
+        """Read `to_json` back.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        return cls(
+            of_type(float, value["eps"]),
+            None if value["momentum"] is None else of_type(float, value["momentum"]),
+            of_type(bool, value["affine"]),
+            one_of(get_args(Statistics), value["statistics"]),
+            map_of(str, value["known_from"]),
+        )
 
 
 def invert_momentum(momentum: float) -> float:
