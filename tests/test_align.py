@@ -105,6 +105,14 @@ def test_confidence_is_what_tells_likes_apart(
     assert found.is_unique == (confidence >= UNIQUE)
 
 
+def test_what_lies_in_an_unsure_place_is_no_surer() -> None:
+    before = specs({"left.0.weight": (2, 3), "left.1.gamma": (2,), "right.0.weight": (2, 3), "right.1.gamma": (2,)})
+    after = {"top.fc.weight": (2, 3), "top.ln.gamma": (2,), "bottom.fc.weight": (2, 3), "bottom.ln.gamma": (2,)}
+    found = align(before, specs(after))
+    assert list(renamed(before, found).values()) == list(after)
+    assert {proposal.confidence for proposal in found.proposals} == {0.5}
+
+
 def test_modules_that_change_names_in_a_circle() -> None:
     before = specs({"a.w": (1,), "b.w": (2,), "c.w": (3,)})
     found = align(before, specs({"a.w": (2,), "b.w": (3,), "c.w": (1,)}))
