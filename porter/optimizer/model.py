@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from porter.formats.strict_json import list_of, map_of, of_type
+from porter.optimizer.classes import CLASSES
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Carried:
             KeyError, TypeError, ValueError: it is none.
         """
         groups = list_of(dict, value["param_groups"])
-        return cls(
+        found = cls(
             of_type(str, value["class"]),
             tuple({key: _as_torch(key, setting) for key, setting in group.items()} for group in groups),
             tuple(list_of(str, value["parameters"])),
@@ -61,6 +62,21 @@ class Carried:
             of_type(int, value["global_step"]),
             tuple(list_of(str, value["order"])),
         )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        """A record may come from a stranger: what is counted on later holds, or it is none (ValueError)."""
+        numbers = [number for group in self.param_groups for number in group["params"]]
+        counts = (self.global_step, *self.steps.values())
+        if (
+            self.name not in CLASSES
+            or numbers != list(range(len(self.parameters)))
+            or not set(self.steps) <= set(numbers)
+            or not all(0 <= count < 2**31 for count in counts)
+            or not all(type(group["lr"]) in (int, float) for group in self.param_groups)
+        ):
+            raise ValueError("an optimizer that bnport did not write")
 
 
 def _as_torch(key: str, setting: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from mindspore import nn as cells
 from torch import nn
 
 import porter
-from porter import WriteOptions
-from porter.errors import BnportError, Undecided, Unsupported, UsageError
+from porter import SourceOptions, WriteOptions
+from porter.errors import BnportError, Malformed, Undecided, Unsupported, UsageError
 from porter.formats import open_checkpoint
 from porter.optimizer.counters import beta_of, power
 
@@ -377,6 +378,32 @@ def test_a_changed_setting_is_found(tmp_path: Path) -> None:
     torch.save(saved, tmp_path / "a.pth")
     found = porter.verify(tmp_path / "a.ckpt", tmp_path / "a.pth")
     assert [problem.text for problem in found.problems] == ["0.lr is 0.3, expected 0.003"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"class": "Lion"},
+        {"parameters": ["a"]},
+        {"parameters": 3},
+        {"steps": {"99": 1.0}},
+        {"global_step": -1},
+        {"param_groups": [{"params": [0]}]},
+        {"param_groups": [3]},
+        {"order": [3]},
+    ],
+)
+def test_a_record_that_makes_no_sense_is_damaged(change: dict[str, Any], tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["Adam"])
+    save(tmp_path / "a.pth", net, optimizer)
+    porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=AUTO)
+    record = tmp_path / "a.ckpt.bnport.json"
+    document = json.loads(record.read_text())
+    document["optimizer"] |= change
+    record.write_text(json.dumps(document))
+    named = SourceOptions(record=record)
+    with pytest.raises(Malformed, match="is damaged"):
+        porter.convert(tmp_path / "a.ckpt", tmp_path / "back.pth", source_options=named, write_options=AUTO)
 
 
 @given(beta=st.integers(1, 999).map(lambda n: n / 1000), steps=st.integers(1, 300))
