@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,29 +61,25 @@ def execute(
     if len(parts) > 1:
         _refuse_existing([to.path.with_name(name) for name in (*parts, main)], options)
     before = _stamps(source)
-    try:
-        with _staging(to.path) as folder:
-            with TensorReader(source.checkpoint, check_crc=options.check_crc) as reader:
-                content = _Content(plan, reader, warnings, progress)
-                for name, specs in parts.items():
-                    _write_file(folder / name, _layout(specs, plan, source, to, options), content)
-                reader.check_unread()
-                done = _record(plan, source, options, reader)
+    with _staging(to.path) as folder:
+        with TensorReader(source.checkpoint, check_crc=options.check_crc) as reader, _writing(to.path):
+            content = _Content(plan, reader, warnings, progress)
+            for name, specs in parts.items():
+                _write_file(folder / name, _layout(specs, plan, source, to, options), content)
             if len(parts) > 1:
                 (folder / main).write_bytes(shards.index_json(parts))
-            if _stamps(source) != before:
-                raise InputError("changed while it was read", file=source.checkpoint.path, hint="Run it again.")
-            if check:
-                check(folder / main)
+            reader.check_unread()
+            done = _record(plan, source, options, reader)
             beside = record.path_beside(folder / main)
             beside.write_text(record.to_json(done), "utf-8")
-            _publish(folder, [*(set(parts) - {main}), beside.name, main], to.path.parent)
-    except OSError as error:
-        hint = "Nothing was written at the destination."
-        raise FileIOError(
-            f"writing failed: {error.strerror}", file=to.path, found=error.filename, hint=hint
-        ) from error
-    return to.path.with_name(main), warnings
+        if _stamps(source) != before:
+            raise InputError("changed while it was read", file=source.checkpoint.path, hint="Run it again.")
+        if check:
+            check(folder / main)
+        with _writing(to.path):
+            names = [name for name in parts if name != main]
+            _publish(folder, [*names, main], beside.name, to.path.parent, options)
+    return to.path.with_name(main), [*warnings, *_stale(to.path, {*parts, main, beside.name})]
 
 
 def _parts(plan: Plan, to: Destination, options: WriteOptions) -> dict[str, list[TensorSpec]]:
@@ -182,7 +178,11 @@ def _record(plan: Plan, source: Source, options: WriteOptions, reader: TensorRea
 
 
 def _stamps(source: Source) -> list[tuple[int, int, int]]:
-    found = [os.stat(path) for path in source.checkpoint.files]
+    try:
+        found = [os.stat(path) for path in source.checkpoint.files]
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise FileIOError(message, file=source.checkpoint.path, found=error.filename) from error
     return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
 
 
@@ -192,24 +192,76 @@ def _staging(path: Path) -> Iterator[Path]:
     folder = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.bnport")
     try:
         # Inside the try: a signal may arrive as soon as the folder is there.
-        folder.mkdir(mode=0o700)
+        with _writing(path):
+            folder.mkdir(mode=0o700)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the operating system says of files on their way to `path` becomes a FileIOError."""
+    try:
+        yield
+    except OSError as error:
+        hint = "Nothing was written at the destination."
+        raise FileIOError(f"writing failed: {error.strerror}", file=path, found=error.filename, hint=hint) from error
+
+
 def _refuse_existing(paths: Sequence[Path], options: WriteOptions) -> None:
     existing = next((path for path in paths if os.path.lexists(path)), None)
     if existing and not options.force:
-        raise UsageError("exists already", entry=str(existing), hint="--force replaces it.")
+        raise _exists(existing)
 
 
-def _publish(folder: Path, names: Sequence[str], destination: Path) -> None:
-    """Move the files into place, the one the user named last, so that what it refers to is there before it."""
+def _exists(path: Path) -> UsageError:
+    return UsageError("exists already", entry=str(path), hint="--force replaces it.")
+
+
+def _publish(folder: Path, names: Sequence[str], beside: str, destination: Path, options: WriteOptions) -> None:
+    """Move the files into place, the one the user named last, so that what it refers to is there before it.
+
+    Without `options.force` none replaces a file that another process has put there in the meantime. The record does,
+    and comes after the file that it is of: one that lies there is of a file that is gone.
+    """
+    placed: list[Path] = []
     for name in names:
-        os.replace(folder / name, destination / name)
+        try:
+            (os.replace if options.force else _move_to_new)(folder / name, destination / name)
+        except FileExistsError as error:
+            for path in placed:
+                path.unlink()
+            raise _exists(destination / name) from error
+        placed.append(destination / name)
+    os.replace(folder / beside, destination / beside)
     descriptor = os.open(destination, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _move_to_new(file: Path, path: Path) -> None:
+    """Raises FileExistsError where `path` is there; without hard links a moment lies between look and move."""
+    try:
+        os.link(file, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        os.replace(file, path)
+    else:
+        file.unlink()
+
+
+def _stale(output: Path, published: Set[str]) -> list[str]:
+    """A warning where files of earlier outputs of the same name lie beside this one, which may be taken for it."""
+    index = f"{output.name}.index.json"
+    single = {name for file in (output.name, index) for name in (file, record.path_beside(Path(file)).name)}
+    there = [
+        path.name for path in output.parent.iterdir() if path.name in single or shards.is_shard_of(path.name, output)
+    ]
+    names = sorted(set(there) - published)
+    return [f"left from an earlier output, and no part of this one: {', '.join(names)}"] if names else []

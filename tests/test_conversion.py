@@ -365,6 +365,91 @@ def test_a_full_disk_is_an_io_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
+def test_a_source_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    calls, read = [], os.preadv
+
+    def broken(descriptor: int, buffers: Any, offset: int) -> int:
+        calls.append(offset)
+        if len(calls) > 4:
+            raise OSError(5, "Input/output error")
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr("porter.formats.transfer.os.preadv", broken)
+    with pytest.raises(FileIOError, match=r"net\.pth: reading failed: Input/output error"):
+        porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", verify=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_an_error_of_the_check_is_no_error_of_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+
+    def failing(*_: Any) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("porter.api.verify_output", failing)
+    with pytest.raises(OSError, match="Cannot allocate memory") as caught:
+        porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt")
+    assert not isinstance(caught.value, FileIOError)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_conversions_to_one_new_output_the_second_fails(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one finishes while this one verifies, long after it was seen that no output is there."""
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    if not links:
+
+        def unsupported(*_: Any) -> None:
+            raise OSError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", unsupported)
+
+    def other(*_: Any) -> None:
+        (tmp_path / "net.ckpt").write_text("precious")
+
+    monkeypatch.setattr("porter.api._demand", lambda *_, **__: other())
+    with pytest.raises(UsageError, match="exists already"):
+        porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt")
+    assert {path.name for path in tmp_path.iterdir()} == {"net.pth", "net.ckpt"}
+    assert (tmp_path / "net.ckpt").read_text() == "precious"
+    options = WriteOptions(force=True)
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", write_options=options)
+    assert "1.bn2d.gamma" in mindspore_parameters(tmp_path / "net.ckpt")
+
+
+def test_without_hard_links_an_output_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+
+    def unsupported(*_: Any) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", verify=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"net.pth", "net.ckpt", "net.ckpt.bnport.json"}
+
+
+def test_outputs_of_earlier_runs_are_named(tmp_path: Path) -> None:
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+
+    def warnings(size: int | None) -> list[str]:
+        options = WriteOptions(max_shard_bytes=size, force=True)
+        done = porter.convert(tmp_path / "net.pth", tmp_path / "n.safetensors", write_options=options, verify=False)
+        return [warning for warning in done.warnings if "earlier output" in warning]
+
+    assert warnings(None) == []
+    (sharded,) = warnings(100)
+    assert sharded.endswith(": n.safetensors, n.safetensors.bnport.json")
+    (fewer,) = warnings(1500)
+    assert "n-00001-of-" in fewer
+    (single,) = warnings(None)
+    assert "n.safetensors.index.json, n.safetensors.index.json.bnport.json" in single
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     torch.save(two_norms().state_dict(), tmp_path / "net.pth")
     planned = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", dry_run=True)

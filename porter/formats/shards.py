@@ -161,6 +161,11 @@ def shard_names(name: str, count: int) -> list[str]:
     return [f"{path.stem}-{number:05}-of-{count:05}{path.suffix}" for number in range(1, count + 1)]
 
 
+def is_shard_of(name: str, path: Path) -> bool:
+    """Whether `name` is one that `shard_names` gives a checkpoint at `path`."""
+    return re.fullmatch(rf"{re.escape(path.stem)}-\d{{5}}-of-\d{{5}}{re.escape(path.suffix)}", name) is not None
+
+
 def index_json(parts: Mapping[str, Sequence[TensorSpec]]) -> bytes:
     """The index of shards, given as file name -> its tensors."""
     index = {

@@ -59,6 +59,7 @@ class TensorReader(AbstractContextManager["TensorReader"]):
         Raises:
             Truncated: the file is shorter than when it was opened.
             ChecksumMismatch: the bytes are not those the file's own CRC-32 was made from.
+            FileIOError: the operating system refused.
         """
         tensor = self.checkpoint.tensors[name]
         if tensor.view is None:
@@ -99,7 +100,11 @@ class TensorReader(AbstractContextManager["TensorReader"]):
         crc, done, view = 0, 0, memoryview(self._buffer)
         while done < extent.length:
             wanted = min(CHUNK_BYTES, extent.length - done)
-            got = os.preadv(descriptor, [view[:wanted]], extent.offset + done)
+            try:
+                got = os.preadv(descriptor, [view[:wanted]], extent.offset + done)
+            except OSError as error:
+                file = self.checkpoint.files[extent.file]
+                raise FileIOError(f"reading failed: {error.strerror}", file=file) from error
             if got == 0:
                 raise Truncated(
                     "the file became shorter while it was read",
