@@ -9,7 +9,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from porter.verification.mindspore_backend import calm_the_log
 # The settings that recognition and verification read off a module, in the frameworks' attribute names.
 _ATTRIBUTES = (
     *("num_features", "num_channels", "normalized_shape"),
-    *("eps", "momentum", "affine", "track_running_stats", "use_batch_statistics"),
+    *("eps", "momentum", "affine", "elementwise_affine", "track_running_stats", "use_batch_statistics"),
 )
 
 
@@ -37,9 +38,8 @@ def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:
         UsageError: the reference leads nowhere, or not to a network.
         BackendError: PyTorch is not installed.
     """
-    return tuple(
-        _facts(name, module) for name, module in torch_network(reference).named_modules(remove_duplicate=False)
-    )
+    modules = torch_network(reference).named_modules(remove_duplicate=False)
+    return _with_first_paths((_facts(name, module), module) for name, module in modules)
 
 
 def torch_parameters(reference: str) -> tuple[TensorSpec, ...]:
@@ -84,8 +84,8 @@ def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
     inner = {
         f"{name}.bn2d".removeprefix("."): name for name, cell in cells if _wraps_a_batch_norm_2d(cell, mindspore)
     }
-    return tuple(
-        _facts(name, cell, settings_in=cell.bn2d if name in inner.values() else None)
+    return _with_first_paths(
+        (_facts(name, cell, settings_in=cell.bn2d if name in inner.values() else None), cell)
         for name, cell in cells
         if name not in inner
     )
@@ -117,6 +117,12 @@ def mindspore_network(reference: str) -> Any:
 
 def _wraps_a_batch_norm_2d(cell: Any, mindspore: Any) -> bool:
     return isinstance(cell, mindspore.nn.BatchNorm3d) and hasattr(cell, "bn2d")
+
+
+def _with_first_paths(modules: Iterable[tuple[ModuleFacts, Any]]) -> tuple[ModuleFacts, ...]:
+    first: dict[int, str] = {}
+    pairs = ((facts, first.setdefault(id(module), facts.name)) for facts, module in modules)
+    return tuple(facts if path == facts.name else replace(facts, same_as=path) for facts, path in pairs)
 
 
 def _facts(name: str, module: Any, settings_in: Any = None) -> ModuleFacts:

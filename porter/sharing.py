@@ -134,14 +134,17 @@ def layers_kept(layers: Iterable[Layer], kept: Mapping[str, str]) -> list[Layer]
 def share(plan: Plan, kept: Mapping[str, str]) -> Plan:
     """`plan` to MindSpore with every tensor of `kept` (see `shared_names`) left to the one that keeps its name."""
 
-    written = {step.source.name for step in plan.steps if step.source and step.target}
+    steps = {step.source.name: step for step in plan.steps if step.source}
 
     def shared(step: Step) -> Step:
         if step.source is None or step.target is None or step.source.name not in kept:
             return step
         keeper = kept[step.source.name]
-        if keeper not in written:
-            return replace(step, target=None, fate="dropped", reason=f"as {keeper}, of the same layer")
+        kept_by = steps.get(keeper)
+        if kept_by is None or kept_by.target is None:
+            # A counter; the layer is what the record keeps it for.
+            layer = kept_by.layer if kept_by else None
+            return replace(step, target=None, fate="dropped", reason=f"as {keeper}, of the same layer", layer=layer)
         reason = f"the same tensor as {keeper}: a MindSpore parameter has one name; the record brings this one back"
         return replace(step, target=None, fate="shared", reason=reason, same_as=keeper)
 

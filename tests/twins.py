@@ -4,6 +4,8 @@ A twin has a MindSpore cell at the place of every PyTorch layer. It cannot run, 
 shapes that MindSpore gives them, and its leaves tell which of them is which PyTorch tensor.
 """
 
+from operator import attrgetter
+
 from mindspore import nn as ms
 from torch import nn
 
@@ -46,19 +48,27 @@ CELLS = {
 
 def twin_of(module: nn.Module) -> tuple[ms.Cell, dict[str, str]]:
     """The MindSpore twin of `module`, and PyTorch's name -> MindSpore's name for every tensor that both have."""
-    names = {}
+    cells, parameters = {}, {}
 
     def build(layer: nn.Module, path: str) -> ms.Cell:
+        # A layer that stands in several places is one cell in several places.
+        known = cells.get(id(layer))
         if type(layer) in CELLS:
             make, leaves = CELLS[type(layer)]
+            cell = cells[id(layer)] = known or make(layer)
             own = layer.state_dict()
-            names.update({f"{path}{leaf}": f"{path}{theirs}" for leaf, theirs in leaves.items() if leaf in own})
-            return make(layer)
+            parameters.update(
+                {f"{path}{leaf}": attrgetter(theirs)(cell) for leaf, theirs in leaves.items() if leaf in own}
+            )
+            return cell
         assert not list(layer.parameters(recurse=False)), f"{path}: no twin for {type(layer).__name__}"
-        cell = ms.Cell()
-        for name, child in layer.named_children():
+        cell = cells[id(layer)] = known or ms.Cell()
+        for name, child in layer._modules.items():
             if child.state_dict() or isinstance(child, nn.InstanceNorm3d):
-                setattr(cell, name, build(child, f"{path}{name}."))
+                part = build(child, f"{path}{name}.")
+                if known is None:
+                    setattr(cell, name, part)
         return cell
 
-    return build(module, ""), names
+    twin = build(module, "")
+    return twin, {name: parameter.name for name, parameter in parameters.items()}

@@ -86,12 +86,14 @@ class ModuleFacts:
         bases: the class's method resolution order, qualified likewise, nearest first, itself left out; empty
             where only the name is known (a pickled module is never imported).
         attributes: its plain settings (eps, momentum, affine, ...): numbers, booleans, strings, None.
+        same_as: the first path of a module that stands in several places; None at that one and for all others.
     """
 
     name: str
     class_name: str
     bases: tuple[str, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    same_as: str | None = None
 
 
 @dataclass(frozen=True)

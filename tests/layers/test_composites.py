@@ -13,6 +13,7 @@ from torch import nn
 import porter
 from porter import SourceOptions
 from porter.errors import UsageError
+from porter.record import read_beside
 
 SAY = SourceOptions(layers=[("block", "TransformerEncoderLayer")])
 
@@ -100,3 +101,15 @@ def test_it_is_settled_by_its_class(tmp_path: Path) -> None:
     layer = next(layer for layer in done.source.layers if layer.name == "block")
     assert (layer.kind_name, layer.certainty) == ("TransformerEncoderLayer", "certain")
     assert not any("TransformerEncoderLayer" in note for note in done.warnings)
+    projection = next(layer for layer in done.source.layers if layer.name == "block.self_attn.out_proj")
+    assert (projection.kind_name, projection.certainty) == ("Linear", "certain")
+
+
+def test_the_record_names_layers_as_the_output_does(tmp_path: Path) -> None:
+    converted(Net(nn.TransformerEncoderLayer(8, 2, 16)), tmp_path)
+    found = read_beside(tmp_path / "net.ckpt")
+    assert found is not None
+    assert found.kinds["block.dense1"] == "Linear"
+    assert {step.layer for step in found.plan.steps if step.target and "dense1" in step.target.name} == {
+        "block.dense1"
+    }
