@@ -12,7 +12,7 @@ from porter.errors import Malformed, Undecided, UsageError
 from porter.formats import open_checkpoint
 from porter.formats.dtypes import DType
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
-from porter.layers.kinds import KINDS, Dialect, Kind
+from porter.layers.kinds import KEEP, KINDS, Dialect, Kind, kind_called
 from porter.layers.model import Layer
 from porter.layers.patterns import matches
 from porter.layers.recognise import Hints, recognise
@@ -97,7 +97,7 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
     if found:
         checkpoint = _as_before_renames(checkpoint, found)
     specs = {spec.name: spec for spec in checkpoint.specs}
-    dialect = options.from_ or dialect_of(checkpoint)
+    dialect = options.from_ or (found.plan.to if found else dialect_of(checkpoint))
     left_out = training_state(specs) if dialect != "torch" else state
     model = [spec for name, spec in specs.items() if name not in left_out]
     wrapper, notes = _wrapper(checkpoint, model)
@@ -272,11 +272,12 @@ def _told(layer: Layer, said: Mapping[str, Any]) -> Layer:
 
 
 def _kind(pattern: str, name: str) -> Kind:
-    if name not in KINDS:
+    kind = kind_called(name)
+    if kind is None:
         raise UsageError(
             "is no kind of layer bnport knows",
             entry=f"--layer '{pattern}={name}'",
-            expected=", ".join(KINDS),
+            expected=", ".join((*KINDS, KEEP.name)),
             found=name,
         )
-    return KINDS[name]
+    return kind

@@ -41,6 +41,17 @@ def _kinds_of_name(class_name: str) -> tuple[Kind, ...]:
     return (kind,) if kind else ()
 
 
+def owns_no_tensor(facts: ModuleFacts) -> bool:
+    """Whether a module is a normalisation of PyTorch or mint that has neither parameters nor statistics."""
+    affine = facts.attributes.get("affine", facts.attributes.get("elementwise_affine", True))
+    return is_norm(facts) and not affine and not facts.attributes.get("track_running_stats", False)
+
+
+def is_norm(facts: ModuleFacts) -> bool:
+    """Whether a module is a normalisation by its class."""
+    return any(p.always_in_mindspore for kind in kinds_of_class(facts) for p in kind.parameters)
+
+
 def looks_like_norm(facts: ModuleFacts) -> bool:
     """Whether a class of unknown descent carries the settings of a batch or instance normalisation."""
     return set(facts.attributes) >= _NORM_ATTRIBUTES

@@ -1,13 +1,14 @@
 """Tensors gathered into the layers they could belong to, by their names and shapes alone.
 
 A group is what stands below one dotted path: `layer1.0.bn1` with its weight, bias, running_mean, ... The kinds whose
-names and shapes fit a group exactly are its candidates; a group without candidates is no layer bnport knows (a
-position embedding, a class token), and its tensors travel under their own names.
+names and shapes fit a group are its candidates: exactly, or all but some further tensors where the statistics show
+what it is (a subclass of BatchNorm3d with a buffer of its own). A group without candidates is no layer bnport knows
+(a position embedding, a class token). What belongs to no layer travels under its own name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,21 +32,28 @@ class Group:
         return self.tensors[leaf].name
 
 
-def group_tensors(specs: Iterable[TensorSpec], dialect: Dialect) -> dict[str, Group]:
-    """Groups by layer name, in order of their first tensor."""
+def group_tensors(specs: Iterable[TensorSpec], dialect: Dialect, own: Container[str] = ()) -> dict[str, Group]:
+    """Groups by layer name, in order of their first tensor.
+
+    Args:
+        own: paths that are known to be layers by themselves, and not the inner cell of a BatchNorm3d.
+    """
     by_parent: dict[str, dict[str, TensorSpec]] = {}
     for spec in specs:
         parent, _, leaf = spec.name.rpartition(".")
         by_parent.setdefault(parent, {})[leaf] = spec
     if dialect == "mindspore":
-        by_parent = _lift_inner_cells(by_parent)
+        by_parent = _lift_inner_cells(by_parent, own)
     return {name: Group(name, tensors) for name, tensors in by_parent.items()}
 
 
-def _lift_inner_cells(by_parent: dict[str, dict[str, TensorSpec]]) -> dict[str, dict[str, TensorSpec]]:
-    """Give `X.bn2d`'s tensors to X where X is a BatchNorm3d: where it has nothing but that inner cell.
+def _lift_inner_cells(
+    by_parent: dict[str, dict[str, TensorSpec]], own: Container[str]
+) -> dict[str, dict[str, TensorSpec]]:
+    """Give `X.bn2d`'s tensors to X where X is a BatchNorm3d: where it has no child but that inner cell.
 
-    A cell that its author named bn2d stands beside other children and keeps its name.
+    A cell that its author named bn2d stands beside other children and keeps its name. Parameters that a subclass of
+    BatchNorm3d adds stay beside the inner cell's.
     """
     inner = set(_BATCH_NORM_3D_INNER)
     children: dict[str, set[str]] = {}
@@ -53,17 +61,18 @@ def _lift_inner_cells(by_parent: dict[str, dict[str, TensorSpec]]) -> dict[str, 
         parts = name.split(".")
         for depth in range(len(parts)):
             children.setdefault(".".join(parts[:depth]), set()).add(parts[depth])
-    lifted = {}
+    lifted: dict[str, dict[str, TensorSpec]] = {}
     for name, tensors in by_parent.items():
         outer, _, last = name.rpartition(".")
-        alone = children.get(outer) == {"bn2d"} and outer not in by_parent and name not in children
+        alone = children.get(outer) == {"bn2d"} and name not in children and name not in own
         if last == "bn2d" and alone and set(tensors) <= inner:
-            lifted[outer] = {f"bn2d.{leaf}": spec for leaf, spec in tensors.items()}
+            lifted.setdefault(outer, {}).update({f"bn2d.{leaf}": spec for leaf, spec in tensors.items()})
         else:
-            lifted[name] = tensors
+            lifted.setdefault(name, {}).update(tensors)
     return lifted
 
 
+STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance")
 _BATCH_NORM_3D_INNER = [name.removeprefix("bn2d.") for name in KINDS["BatchNorm3d"].names_in("mindspore").values()]
 
 
@@ -73,14 +82,30 @@ def candidates(group: Group, dialect: Dialect) -> tuple[Kind, ...]:
     return _candidates(shapes, dialect, root=not group.name)
 
 
+def subclass_candidates(group: Group, dialect: Dialect) -> tuple[Kind, ...]:
+    """The kinds of which `group` may be a subclass: one with further tensors, whatever these are."""
+    shapes = tuple((leaf, spec.shape) for leaf, spec in group.tensors.items())
+    return _candidates(shapes, dialect, root=not group.name, subclasses=True)
+
+
+def owns_statistics(group: Group) -> bool:
+    """Whether a tensor of `group` is called as running statistics are."""
+    return any(leaf.rpartition(".")[2] in STATISTICS for leaf in group.tensors)
+
+
 # Networks repeat themselves: the same names and shapes come again and again.
 @lru_cache(maxsize=4096)
-def _candidates(shapes: tuple[tuple[str, tuple[int, ...]], ...], dialect: Dialect, *, root: bool) -> tuple[Kind, ...]:
+def _candidates(
+    shapes: tuple[tuple[str, tuple[int, ...]], ...], dialect: Dialect, *, root: bool, subclasses: bool = False
+) -> tuple[Kind, ...]:
     found = []
+    # PyTorch's normalisations count their batches, which those that others write do not.
+    telling = "mean" if dialect == "mindspore" else "count"
     for kind in KINDS.values():
         slot_of = {leaf: slot for slot, leaf in kind.names_in(dialect, root=root).items()}
         by_slot = {slot_of[leaf]: shape for leaf, shape in shapes if leaf in slot_of}
-        if len(by_slot) == len(shapes) and kind.accepts(by_slot, dialect):
+        complete = subclasses or len(by_slot) == len(shapes) or telling in by_slot
+        if by_slot and complete and kind.accepts(by_slot, dialect):
             found.append(kind)
     return tuple(found)
 

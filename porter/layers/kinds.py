@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from porter.layers.rules import DIALECTS, Child, Dialect, Kind, Parameter
 
-__all__ = ["BATCH_NORMS", "DIALECTS", "KINDS", "Child", "Dialect", "Kind", "Parameter"]
+__all__ = ["BATCH_NORMS", "DIALECTS", "KEEP", "KINDS", "Child", "Dialect", "Kind", "Parameter", "kind_called"]
 
 
 def _batch_norm(dims: int) -> Kind:
@@ -173,4 +173,13 @@ KINDS: Mapping[str, Kind] = {
     )
 }
 
+# A layer that no rule is for: its tensors keep their names. It is what remains, so that it is not among KINDS, out of
+# which names and shapes choose.
+KEEP = Kind("keep", "", ())
+
 BATCH_NORMS = tuple(kind for kind in KINDS.values() if kind.family == "BatchNorm" and kind.spatial)
+
+
+def kind_called(name: str) -> Kind | None:
+    """The kind that a user or a record calls `name`, `keep` included; None where there is none."""
+    return KEEP if name == KEEP.name else KINDS.get(name)

@@ -48,8 +48,9 @@ class Layer:
 
     Attributes:
         name: dotted path, "" for a layer that is the whole network.
-        kinds: the kinds it may be. One, or several that share every name and shape (Conv3d and ConvTranspose3d),
-            so that the conversion is the same; undecided layers list what the evidence leaves.
+        kinds: the kinds it may be, at least one. One, or several that share every name and shape (Conv3d and
+            ConvTranspose3d), so that the conversion is the same; undecided layers list what the evidence leaves,
+            `keep` where that is nothing.
         certainty: `certain`, `inferred` or `undecided`.
         evidence: strongest first.
         tensors: slot -> name of the tensor in the checkpoint; slots that are absent there are absent here.

@@ -21,10 +21,19 @@ from dataclasses import dataclass, field, replace
 
 from porter.errors import UsageError
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
-from porter.layers.classes import kinds_of_class, looks_like_norm, settings_of
+from porter.layers.classes import kinds_of_class, looks_like_norm, owns_no_tensor, settings_of
 from porter.layers.composites import Composites
-from porter.layers.groups import Group, candidates, group_tensors, shapes_of, slots_of
-from porter.layers.kinds import KINDS, Dialect, Kind
+from porter.layers.groups import (
+    Group,
+    candidates,
+    group_tensors,
+    owns_statistics,
+    shapes_of,
+    slots_of,
+    subclass_candidates,
+)
+from porter.layers.kinds import KEEP, KINDS, Dialect, Kind, kind_called
+from porter.layers.misfit import refuse_misfit
 from porter.layers.model import Evidence, Layer
 from porter.layers.neighbours import Neighbourhood, Norm, about_weight, kinds_beside, outer_norms
 from porter.layers.patterns import matches
@@ -71,8 +80,11 @@ def recognise(checkpoint: Checkpoint, dialect: Dialect, specs: Iterable[TensorSp
         hints: what else is known.
 
     Raises:
-        UsageError: `--layer` names a kind that the tensors of a layer cannot be, or matches no layer.
+        UsageError: `--layer` names a kind that the tensors of a layer cannot be, or matches no layer; or the network
+            does not fit the file.
     """
+    specs = list(specs)
+    refuse_misfit(hints.network, hints.wrapper, [spec.name for spec in specs], checkpoint.path, dialect)
     recogniser = _Recogniser(checkpoint, dialect, specs, hints)
     layers = recogniser.layers()
     _check_patterns(hints, recogniser.patterns_used)
@@ -80,14 +92,14 @@ def recognise(checkpoint: Checkpoint, dialect: Dialect, specs: Iterable[TensorSp
 
 
 class _Recogniser:
-    def __init__(self, checkpoint: Checkpoint, dialect: Dialect, specs: Iterable[TensorSpec], hints: Hints) -> None:
+    def __init__(self, checkpoint: Checkpoint, dialect: Dialect, specs: list[TensorSpec], hints: Hints) -> None:
         self.dialect = dialect
         self.hints = hints
         self.patterns_used: set[str] = set()
         self.versions = checkpoint.versions or {}
         self.pickled = {facts.name: facts for facts in checkpoint.modules}
         self.network = {hints.wrapper + facts.name: facts for facts in hints.network}
-        self.groups = group_tensors(specs, dialect)
+        self.groups = group_tensors(specs, dialect, self._cells_named_bn2d(specs))
         self.weights = weights_of(self.groups, dialect)
         self.outer_norm = outer_norms(self.groups)
         self.outer_norms = set(self.outer_norm.values())
@@ -110,13 +122,16 @@ class _Recogniser:
         circumstantial = self._circumstantial(name, possible)
         evidence = [e for e in (*self._decisive(name, possible), *more, *circumstantial) if e]
         kinds, certainty = weigh(possible, self._fitting(name) or possible, evidence)
-        if not kinds and not evidence:
-            return None
         group = self.groups.get(name, Group(name, {}))
-        slots = slots_of(group, kinds[0], self.dialect) if kinds else {}
-        channels = kinds[0].channels(shapes_of(group, slots)) if kinds else None
+        if not evidence and owns_statistics(group):
+            evidence = [self._shapes(group)]
+        if not evidence:
+            return None
+        kinds = kinds or (KEEP,)
+        slots = slots_of(group, kinds[0], self.dialect)
+        channels = kinds[0].channels(shapes_of(group, slots))
         shape = None
-        if not group.tensors:
+        if not group.tensors and kinds != (KEEP,):
             shape = self._normalised_shape(name)
             channels = shape[0] if shape else self._channels_without_tensors(name)
             if certainty != "undecided" and channels is None:
@@ -130,11 +145,14 @@ class _Recogniser:
             tensors={slot: group.tensor_name(leaf) for slot, leaf in slots.items()},
             channels=channels,
             shape=shape,
-            settings=self._settings(name, slots) if kinds and kinds[0].family == "BatchNorm" else None,
+            settings=self._settings(name, slots) if kinds[0].family == "BatchNorm" else None,
         )
 
     def _decisive(self, name: str, possible: tuple[Kind, ...]) -> list[Evidence | None]:
-        settling = [self._user(name, possible), self._class(name), self._record(name), self._names(name, possible)]
+        said = self._class(name) or self._own_class(name, possible)
+        if said and not possible and all(kind.keeps_names for kind in said.kinds):
+            said = None  # such as a convolution under weight_norm, whose parameters are other ones
+        settling = [self._user(name, possible), said, self._record(name), self._names(name, possible)]
         # A layer made of layers has no tensors of its own: those that a subclass adds are no part of its rule.
         return [evidence for evidence in settling if evidence and not any(kind.children for kind in evidence.kinds)]
 
@@ -146,16 +164,17 @@ class _Recogniser:
             self.composites.part(name),
             self._metadata(name) if norm else None,
             self._neighbours(name),
-            self._shapes(name, possible),
+            self._shapes(self.groups[name]) if name in self.groups else None,
         ]
 
     def _user(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
-        """The last `--layer` that matches. A wildcard only speaks of layers that can be of its kind."""
+        """The last `--layer` that matches. A pattern that ends in a wildcard only speaks of likely kinds."""
         for pattern, kind in reversed(self.hints.layers):
             if not matches(pattern, name):
                 continue
             group = self.groups.get(name)
-            if kind in possible or (group and "*" not in pattern and kind in candidates(group, self.dialect)):
+            spelled = "*" not in pattern.rpartition(".")[2]
+            if kind is KEEP or kind in possible or (spelled and kind in self._fitting(name)):
                 self.patterns_used.add(pattern)
                 return Evidence("user", (kind,), f"--layer '{pattern}={kind.name}'")
             if group and "*" not in pattern:
@@ -176,9 +195,19 @@ class _Recogniser:
                 return Evidence("network" if option else "pickled module", kinds, text)
         return None
 
+    def _own_class(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
+        """What looks like a layer and is a class of the user's own, not even a subclass of one that bnport knows."""
+        facts, group = self.network.get(name), self.groups.get(name)
+        if not facts or not group or not possible or kinds_of_class(facts):
+            return None
+        if looks_like_norm(facts) or owns_statistics(group):
+            return None
+        return Evidence("network", (KEEP,), f"{facts.class_name} in your network is no kind bnport has a rule for")
+
     def _record(self, name: str) -> Evidence | None:
-        kind = KINDS.get(self.hints.recorded.get(name, ""))
-        return Evidence("record", (kind,), "the record of the conversion that wrote this file") if kind else None
+        named = (kind_called(kind) for kind in self.hints.recorded.get(name, "").split("|"))
+        kinds = tuple(kind for kind in named if kind)
+        return Evidence("record", kinds, "the record of the conversion that wrote this file") if kinds else None
 
     def _said_of_composite(self, path: str, parts: set[str]) -> Evidence | None:
         """What settles whether the modules below `path` are one layer; see `Composites`."""
@@ -210,7 +239,8 @@ class _Recogniser:
         if self.dialect != "mindspore" or group is None or not possible:
             return None
         own = sorted(set(group.tensors) - _ANYBODYS)
-        if not own or len({kind.rule for kind in possible}) > 1:
+        subclass = len(slots_of(group, possible[0], self.dialect)) < len(group.tensors)
+        if not own or subclass or len({kind.rule for kind in possible}) > 1:
             return None
         return Evidence("names", self._fitting(name), f"MindSpore's names: {', '.join(own)}")
 
@@ -235,17 +265,18 @@ class _Recogniser:
         kinds = kinds_beside(item, finding.axes)
         return Evidence("neighbours", kinds, finding.text) if finding.axes else None
 
-    def _shapes(self, name: str, possible: tuple[Kind, ...]) -> Evidence | None:
-        group = self.groups.get(name)
-        if group is None:
-            return None
+    def _shapes(self, group: Group) -> Evidence:
         found = ", ".join(f"{leaf} {list(spec.shape)}" for leaf, spec in group.tensors.items())
-        return Evidence("shapes", self._fitting(name), found)
+        return Evidence("shapes", self._fitting(group.name), found)
 
     def _fitting(self, name: str) -> tuple[Kind, ...]:
         """The candidates by names and shapes; () for a layer without tensors."""
         group = self.groups.get(name)
-        fitting = candidates(group, self.dialect) if group else ()
+        if group is None:
+            return ()
+        fitting = candidates(group, self.dialect)
+        if not fitting:
+            fitting = tuple(kind for kind in subclass_candidates(group, self.dialect) if self._named(kind, name))
         return tuple(kind for kind in fitting if not kind.only_when_named or self._named(kind, name))
 
     def _likely(self, group: Group) -> tuple[Kind, ...]:
@@ -282,10 +313,21 @@ class _Recogniser:
         if self.dialect == "mindspore":
             return False  # MindSpore's normalisations always have all their parameters
         facts = self.network.get(name) or self.pickled.get(name)
-        if facts:
-            kinds = kinds_of_class(facts)
-            return any(p.always_in_mindspore for kind in kinds for p in kind.parameters)
-        return self.versions.get(name) == 2
+        return owns_no_tensor(facts) if facts else self.versions.get(name) == 2
+
+    def _cells_named_bn2d(self, specs: list[TensorSpec]) -> set[str]:
+        """Paths called bn2d of which the network, the user or the record speaks: no inner cells of a BatchNorm3d."""
+        paths = {spec.name.rpartition(".")[0] for spec in specs}
+        return {
+            path
+            for path in paths
+            if path.rpartition(".")[2] == "bn2d"
+            and (
+                path in self.network
+                or path in self.hints.recorded
+                or any(p.endswith("bn2d") and matches(p, path) for p, _ in self.hints.layers)
+            )
+        }
 
     def _neighbour(self, name: str) -> Weight | Norm | None:
         """What `name` is in the order of weights and norms; None for the rest."""

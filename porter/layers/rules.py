@@ -128,6 +128,11 @@ class Kind:
         return tuple(replace(p, rank=None, sizes=()) for p in self.parameters)
 
     @property
+    def keeps_names(self) -> bool:
+        """Whether its tensors are called alike on both sides."""
+        return not self.children and all(p.torch == p.mindspore for p in self.parameters)
+
+    @property
     def is_norm_with_statistics(self) -> bool:
         return any(p.slot == "mean" for p in self.parameters)
 
@@ -148,6 +153,8 @@ class Kind:
     def accepts(self, shapes: Mapping[str, tuple[int, ...]], dialect: Dialect) -> bool:
         """Whether tensors of these shapes (slot -> shape as stored in `dialect`) can be one layer of this kind."""
         if not set(self.needs) <= set(shapes) or ("mean" in shapes) != ("variance" in shapes):
+            return False
+        if "beta" in shapes and "gamma" not in shapes:  # no framework has a layer that shifts and does not scale
             return False
         if dialect == "mindspore" and any(p.always_in_mindspore and p.slot not in shapes for p in self.parameters):
             return False

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from porter.formats.model import TensorSpec
+from porter.layers.groups import STATISTICS
 
 # prefix -> what it is the optimizer's; the state has the parameter's shape.
 _MOMENTS = {
@@ -66,15 +67,14 @@ _COUNTERS = {
 }
 _GROUP_LEARNING_RATE = "learning_rate_group_"
 
-# Only trained parameters have moments: the namesake of a statistic shows that a prefix is a branch of the network.
-_STATISTICS = ("moving_mean", "moving_variance", "running_mean", "running_var")
-
 
 def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
     """The entries that are optimizer state or counters: name -> what it is, for people.
 
-    A name behind a prefix counts only if it is the name of another tensor, of the same shape, and if no statistic has
-    a namesake behind that prefix: a network may well have a layer called `stat`. A counter has the shape () or (1,).
+    A network may well have a layer called `stat`. So a name behind a prefix counts only if it is the name of another
+    tensor, of the same shape; and none does where the prefix is shown to be a branch of the network (`_is_branch`),
+    or where there is no counter, which nearly all optimizers have, and a parameter has no name behind the prefix. A
+    counter has the shape () or (1,).
 
     Args:
         specs: all tensors of a MindSpore checkpoint, by name.
@@ -83,14 +83,41 @@ def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
     schedule = specs.get("learning_rate")
     if schedule and "global_step" in found and len(schedule.shape) == 1:
         found["learning_rate"] = "schedule of learning rates"
+    # Those of mindspore.experimental count nothing, and have moments for every parameter.
+    expected = set() if found else _trained(specs)
     for prefix, what in (*_MOMENTS.items(), *_SCALARS.items()):
         behind = {name: name[len(prefix) :] for name in specs if name.startswith(prefix)}
-        owners = {name: owner for name, owner in behind.items() if owner in specs}
-        if not any(owner.rpartition(".")[2] in _STATISTICS for owner in owners.values()):
-            for name, owner in owners.items():
-                if specs[name].shape == (() if prefix in _SCALARS else specs[owner].shape):
-                    found[name] = f"{what} of {owner}"
+        if not expected <= set(behind.values()) or _is_branch(prefix, behind, specs):
+            continue
+        for name, owner in behind.items():
+            if owner in specs and specs[name].shape == (() if prefix in _SCALARS else specs[owner].shape):
+                found[name] = f"{what} of {owner}"
     return {name: found[name] for name in specs if name in found}
+
+
+def _trained(specs: Mapping[str, TensorSpec]) -> set[str]:
+    """The names that can be nothing but parameters: neither statistics nor called like a moment of another tensor."""
+    return {
+        name
+        for name in specs
+        if name.rpartition(".")[2] not in STATISTICS
+        and not any(name.startswith(prefix) and name.removeprefix(prefix) in specs for prefix in MOMENT_PREFIXES)
+    }
+
+
+def _is_branch(prefix: str, behind: Mapping[str, str], specs: Mapping[str, TensorSpec]) -> bool:
+    """Whether a part of the network bears a moment's prefix and resembles another part, without being its moments.
+
+    It shows where a statistic has a namesake, since only trained parameters have moments; and where a name lacks one,
+    unless it is a parameter that has a moment itself (`linear.weight` beside `linear.linear.weight`).
+
+    Args:
+        behind: the names with the prefix -> the rest of each.
+    """
+    return any(
+        (owner.rpartition(".")[2] in STATISTICS) == (owner in specs) and prefix + name not in specs
+        for name, owner in behind.items()
+    )
 
 
 def rename_owner(name: str, renamed: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from porter.layers.groups import Group
-from porter.layers.kinds import Kind
+from porter.layers.kinds import KEEP, Kind
 from porter.layers.model import Certainty, Evidence
 
 # Evidence that settles a kind against everything weaker. MindSpore's names do not: a lone cell that its author
@@ -26,7 +26,7 @@ def weigh(
         return (), "undecided"
     strongest = evidence[0]
     if strongest.source in _OVERRULING and len({kind.rule for kind in strongest.kinds}) == 1:
-        said = tuple(kind for kind in strongest.kinds if kind in fitting or strongest.source == "user")
+        said = tuple(kind for kind in strongest.kinds if kind in (*fitting, KEEP) or strongest.source == "user")
         return (said, "certain") if said else (possible, "undecided")
     left = _left(possible, evidence) or _left(fitting, evidence)
     if not left or len({kind.rule for kind in left}) > 1:

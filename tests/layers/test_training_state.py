@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,28 @@ def test_a_large_tensor_is_no_counter() -> None:
         "global_step": "step counter",
         "learning_rate": "learning rate",
     }
+
+
+class Branches(nn.Cell):
+    """A trunk and three branches that are called as optimizers call their state, each with the trunk's convolution."""
+
+    def __init__(self, *, counted: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3)
+        for name in ("linear", "prev", "moment"):
+            setattr(self, name, nn.SequentialCell(OrderedDict(conv=nn.Conv3d(1, 4, 3), act=nn.PReLU(4))))
+        if counted:
+            self.global_step = mindspore.Parameter(mindspore.Tensor([3]))
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_branches_are_told_by_a_name_that_has_no_namesake(counted: bool, tmp_path: Path) -> None:
+    found = specs_of(Branches(counted=counted).get_parameters(), tmp_path / "a.ckpt")
+    assert "prev.conv.weight" in found
+    assert set(training_state(found)) == ({"global_step"} if counted else set())
+
+
+def test_without_a_counter_every_parameter_has_a_moment() -> None:
+    some = specs(conv__weight=(4, 4), head__weight=(4,), moment__conv__weight=(4, 4))
+    assert training_state(some) == {}
+    assert set(training_state(some | specs(global_step=(1,)))) == {"moment.conv.weight", "global_step"}
