@@ -43,7 +43,7 @@ class Record:
         strip_prefix, dtype: the options of that conversion (`porter.destination.WriteOptions`), dtype as its name.
         dropped: name -> bytes of small tensors that were dropped.
         versions: the source state dict's `_metadata`, None where it had none.
-        kinds: layer name in the output -> kind name, for layers of one certain or inferred kind.
+        kinds: layer name in the output -> kind name, or several of one rule with | between them.
         settings: layer name in the output -> settings of batch normalisations, in PyTorch's terms.
         renamed: name by the layer rules -> name in the output, where renames made it another. Names and not
             patterns: a record may come from a stranger, and a pattern is a program.
@@ -80,7 +80,7 @@ class Record:
         known = [layer for layer in layers if layer.certainty != "undecided"]
         paths = {layer.name: layer.path_in(plan.to, came_from=plan.from_) for layer in layers}
         named = {paths[layer.name].removeprefix(strip_prefix): layer for layer in known}
-        kinds = {name: layer.kind.name for name, layer in named.items() if len(layer.kinds) == 1}
+        kinds = {name: layer.kind_name for name, layer in named.items()}
         settings = {name: layer.settings for name, layer in named.items() if layer.settings}
         renamed = {step.ruled: step.target.name for step in plan.steps if step.ruled and step.target}
         network = (step for step in plan.steps if not step.optimizer)
