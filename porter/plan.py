@@ -131,7 +131,8 @@ class _Planner:
 
     def _step(self, spec: TensorSpec) -> Step:
         if spec.name in self.left_out:
-            return _left_out(spec, self.left_out)
+            step = _left_out(spec, self.left_out)
+            return replace(step, layer=self.place[spec.name][0].name) if spec.name in self.place else step
         if spec.dtype is TEXT:
             return Step(spec, None, "dropped", "a text entry, no tensor")
         if spec.name not in self.place:
