@@ -149,6 +149,7 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
         plan, restored = share(make_plan(specs, layers, source.dialect, to, left_out), kept), ""
     plan = without(plan, dropped)
     prefix = prefix_of(source, options)
+    _refuse_strange_prefix(plan, prefix)
     plan = cast(strip_prefix(plan, prefix), options.dtype)
     prove(plan, specs, source.layers, removed=prefix, restored=restored)
     # The layer rules know nothing of names that the user chose: what they say is proven above, for the names before.
@@ -202,4 +203,16 @@ def _says_affine_false(layer: Layer) -> bool:
 
 
 def prefix_of(source: Source, options: WriteOptions) -> str:
-    return source.wrapper if options.strip_prefix == "auto" else options.strip_prefix
+    """The prefix that names lose, whole levels with a dot behind them; "" for none."""
+    if options.strip_prefix == "auto":
+        return source.wrapper
+    return f"{options.strip_prefix.rstrip('.')}." if options.strip_prefix else ""
+
+
+def _refuse_strange_prefix(plan: Plan, prefix: str) -> None:
+    if prefix and not any(target.name.startswith(prefix) for target in plan.targets):
+        first = plan.targets[0].name if plan.targets else "no names"
+        message, entry = "no name begins with it", f"--strip-prefix {prefix}"
+        raise UsageError(
+            message, entry=entry, found=first, hint="Whole levels are removed; 'auto' takes a wrapper's."
+        )

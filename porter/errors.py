@@ -76,7 +76,7 @@ class BnportError(Exception):
             return "\n  ".join(
                 [f"{sentence}:", *(printable(line, 1000) for line in self.details), self.hint or ""]
             ).rstrip()
-        return f"{sentence}. {self.hint}" if self.hint else sentence
+        return f"{sentence.rstrip('.')}. {self.hint}" if self.hint else sentence
 
     def document(self) -> dict[str, Any]:
         """The JSON document that stands for the command's result."""

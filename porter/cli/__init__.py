@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 import click
 
-from porter.errors import BnportError, UsageError
+from porter.errors import BnportError, FileIOError, UsageError
 
 # Command -> its line in `bnport --help`; its module is porter.cli.<command>.
 _COMMANDS = {
@@ -28,6 +29,8 @@ _COMMANDS = {
 
 # An exception that is no BnportError is a fault in bnport: sysexits.h calls this EX_SOFTWARE.
 _EXIT_FAULT = 70
+
+_STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Commands(click.Group):
@@ -60,17 +63,31 @@ def bnport() -> None:
       4  a layer's kind could not be decided: say it with --layer, --model or --net
       5  a needed framework is missing, or cannot run it
       6  reading or writing failed
+     70  a fault in bnport
     """
 
 
 def main() -> NoReturn:
-    """Run the command line and end the process with the exit code that DESIGN gives the outcome."""
-    sys.exit(run())
+    """Run the command line and end the process with the exit code of the outcome."""
+    _open_standard_streams()
+    # What is ignored from the start (`nohup bnport ... &`) stays so.
+    heeded = [number for number in _STOPPED_BY if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, _interrupt)
+    try:
+        code = run()
+    except _Stopped as stopped:
+        # The interpreter's own end would run into the C++ of a framework that was stopped in the middle of an import.
+        click.echo("interrupted", err=True)
+        _flush()
+        os._exit(stopped.exit_code)
+    for number in heeded:
+        signal.signal(number, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def run() -> int:
     """Run the command of `sys.argv`; the exit code. Errors are printed, as JSON where `--json` is given."""
-    signal.signal(signal.SIGTERM, _interrupt)
     as_json = "--json" in sys.argv
     try:
         result = bnport.main(standalone_mode=False)
@@ -84,13 +101,21 @@ def run() -> int:
             _report(UsageError(error.format_message()), as_json)
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was written at the destination", err=True)
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as end:
         # The reader of our output went away (`bnport inspect x | head`): not a failure, and nothing left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # click makes a SystemExit of it.
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _discard_output()
         return 0
+    except OSError as error:
+        refused = FileIOError(f"the operating system refused: {error.strerror}", file=error.filename)
+        if as_json:
+            with suppress(OSError):  # it may have been the output that it refused
+                _report(refused, as_json)
+        _discard_output()
+        _report(refused, as_json=False)
+        return refused.exit_code
     except Exception as error:
         if as_json:
             _report(BnportError(f"fault in bnport: {type(error).__name__}: {error}"), as_json)
@@ -108,7 +133,35 @@ def _report(error: BnportError, as_json: bool) -> None:
         show_error(str(error))
 
 
+class _Stopped(BaseException):
+    """A signal ends the process: the stack unwinds, so that temporary files are removed, and nothing catches it."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+
+
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """Let a termination unwind the stack as Ctrl-C does, so that temporary files are removed."""
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
+    for other in _STOPPED_BY:
+        signal.signal(other, signal.SIG_IGN)
+    raise _Stopped(number)
+
+
+def _open_standard_streams() -> None:
+    """Stand in for streams that the caller closed: a file opened later would get their number and their text."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+def _discard_output() -> None:
+    """Let what standard output still holds, and cannot be written, go nowhere when the interpreter flushes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()

@@ -21,9 +21,8 @@ def doctor(as_json: bool) -> int:
     if as_json:
         print_json(report.to_json())
     else:
-        from rich.console import Console
-
+        from porter.report.console import stdout
         from porter.report.doctor_text import render
 
-        Console(highlight=False).print(render(report))
+        stdout().print(render(report))
     return 0 if report.ok else BackendError.exit_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import click
 
 from porter.destination import WriteOptions
 from porter.edits import rename_called
+from porter.errors import UsageError
 from porter.formats.shards import parse_size
 from porter.layers.kinds import DIALECTS
 from porter.optimizer.classes import AUTO, CHOICES
@@ -25,6 +27,19 @@ from porter.verification.cases import Options
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PATH = click.Path(path_type=Path)
+
+
+class _Finite(click.FloatRange):
+    """A range of numbers without nan and inf, which pass through click's own wherever it is open."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        return number if math.isfinite(number) else self.fail(f"{value} is no finite number", param, ctx)
+
+
+EPS = _Finite(min=0)
+MOMENTUM = _Finite(0, 1)
+_TOLERANCE = _Finite(min=0)
 
 
 def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -88,16 +103,16 @@ source_options = _together(
         help="A rules file of the port (TOML): layers, renames, drops, hyper-parameters; `bnport inspect "
         "--write-rules` writes one. Repeatable.",
     ),
-    click.option("--eps", type=float, help="eps of batch normalisations where SOURCE does not know it."),
-    click.option("--momentum", type=float, help="Their momentum, in the terms of SOURCE's framework."),
+    click.option("--eps", type=EPS, help="eps of batch normalisations where SOURCE does not know it."),
+    click.option("--momentum", type=MOMENTUM, help="Their momentum, in the terms of SOURCE's framework."),
     click.option("--record", type=_PATH, help="The record of the conversion that wrote SOURCE (default: beside it)."),
 )
 
 run_options = _together(
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of the inputs that layers are run on."),
     click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="Training steps per layer."),
-    click.option("--atol", type=click.FloatRange(0), help="Absolute tolerance in place of the rounding-error bound."),
-    click.option("--rtol", type=click.FloatRange(0), help="Relative tolerance, likewise."),
+    click.option("--atol", type=_TOLERANCE, help="Absolute tolerance in place of the rounding-error bound."),
+    click.option("--rtol", type=_TOLERANCE, help="Relative tolerance, likewise."),
     click.option(
         "--ms-mode",
         type=click.Choice(["pynative", "graph", "both"]),
@@ -105,7 +120,13 @@ run_options = _together(
         show_default=True,
         help="MindSpore's execution mode.",
     ),
-    click.option("--device", default="CPU", show_default=True, help="Device the layers run on: CPU, GPU, Ascend."),
+    click.option(
+        "--device",
+        type=click.Choice(["CPU", "GPU", "Ascend"], case_sensitive=False),
+        default="CPU",
+        show_default=True,
+        help="Device the layers run on.",
+    ),
     click.option("--strict", is_flag=True, help="Fail layers that hold NaN, infinity or a variance below 0."),
 )
 
@@ -166,7 +187,10 @@ def take_name_options(given: dict[str, Any]) -> WriteOptions:
 
 def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """Callback for options such as `--max-shard-size 5GB`."""
-    return None if value is None else parse_size(value)
+    try:
+        return None if value is None else parse_size(value)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 Advance = Callable[[str], Callable[[int, int], None]]

@@ -201,7 +201,8 @@ def _check_writable(spec: TensorSpec) -> None:
             "MindSpore cannot load this element type",
             entry=spec.name,
             found=spec.dtype,
-            hint="Cast it with --dtype, or write .safetensors.",
+            hint="Leave the tensor out: `drop` in a file for --rules."
+            + (" A .safetensors can hold it." if spec.dtype.safetensors else ""),
         )
     if len(spec.name) > MAX_NAME_CHARACTERS:
         raise Unsupported(

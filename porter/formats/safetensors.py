@@ -236,7 +236,7 @@ def _check_writable(specs: Sequence[TensorSpec], metadata: Mapping[str, str]) ->
                 "safetensors has no such element type",
                 entry=spec.name,
                 found=spec.dtype,
-                hint="Write another format, or cast with --dtype.",
+                hint="Write .pth, or leave the tensor out: `drop` in a file for --rules.",
             )
         if spec.name == METADATA:
             raise Unsupported("safetensors reserves this name", entry=spec.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,8 +18,19 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+# A width that no line reaches: tables take what they need, and a name stays in one piece for grep.
+_UNLIMITED = 100_000
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would end the process with 1 here; what it means is the command line's to say."""
+        raise
+
+
 def stdout() -> Console:
-    return Console(highlight=False, soft_wrap=False)
+    free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return _Console(highlight=False, soft_wrap=False, width=_UNLIMITED if free else None)
 
 
 def stderr() -> Console:

@@ -117,6 +117,12 @@ def test_exit_1_leaves_no_output(bnport: Any, net: Path, monkeypatch: pytest.Mon
         ("convert", "net.pth", "-o", "net.ckpt", "--key", "model"),
         ("convert", "net.pth", "-o", "net.pth"),
         ("convert", "net.pth", "-o", "net.safetensors", "--max-shard-size", "many"),
+        *(("convert", "net.pth", "-o", "net.ckpt", "--eps", value) for value in ("nan", "inf", "-1")),
+        *(("convert", "net.pth", "-o", "net.ckpt", "--momentum", value) for value in ("nan", "inf", "5")),
+        *(("verify", "net.pth", "net.pth", option, "nan") for option in ("--rtol", "--atol", "--target-momentum")),
+        ("verify", "net.pth", "net.pth", "--target-eps", "nan"),
+        ("convert", "net.pth", "-o", "net.ckpt", "--device", "foo"),
+        *(("convert", "net.pth", "-o", "net.ckpt", "--strip-prefix", prefix) for prefix in ("mod", "model.")),
         ("convert", "net.pth", "-o", "net.ckpt", "--model", "nowhere:net"),
         ("verify", "net.pth"),
         ("no-such-command",),
@@ -193,3 +199,26 @@ def test_every_command_and_option_has_help(command: str, bnport: Any) -> None:
     assert found is not None
     assert found.help
     assert [option.name for option in found.params if isinstance(option, click.Option) and not option.help] == []
+
+
+def test_a_wrong_size_is_told_with_its_option(bnport: Any, net: Path) -> None:
+    assert "--max-shard-size" in bnport("convert", "net.pth", "-o", "n.safetensors", "--max-shard-size", "many").err
+
+
+def test_a_prefix_is_removed_by_whole_levels(bnport: Any, tmp_path: Path) -> None:
+    torch.save({f"model.{name}": tensor for name, tensor in two_norms().state_dict().items()}, tmp_path / "net.pth")
+    assert bnport("convert", "net.pth", "-o", "n.ckpt", "--strip-prefix", "model", "--no-verify").code == 0
+    names = {layer["name"] for layer in bnport("inspect", "n.ckpt", "--json").json["layers"]}
+    assert names == {"0", "1", "3", "4"}
+    refused = bnport("convert", "net.pth", "-o", "x.ckpt", "--strip-prefix", "mod", "--no-verify")
+    assert refused.code == 2
+    assert "no name begins with it" in refused.err
+
+
+@pytest.mark.parametrize(("dtype", "words"), [("complex64", "A .safetensors can hold it"), ("complex128", "--rules")])
+def test_the_hint_for_what_no_cast_can_help_is_no_cast(dtype: str, words: str, bnport: Any, tmp_path: Path) -> None:
+    torch.save({"x.weight": torch.ones(2, 2, dtype=getattr(torch, dtype))}, tmp_path / "net.pth")
+    refused = bnport("convert", "net.pth", "-o", "x.ckpt", "--to", "mint", "--no-verify")
+    assert refused.code == 3
+    assert words in refused.err
+    assert "--dtype" not in refused.err
