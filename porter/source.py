@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from porter.layers.model import Layer
 from porter.layers.patterns import matches
 from porter.layers.recognise import Hints, recognise
 from porter.layers.settings import invert_momentum
-from porter.layers.training_state import rename_owner, training_state
+from porter.layers.training_state import APPENDED, rename_owner, training_state
 from porter.sharing import settle
 
 # Names that only one side uses. gamma and beta are not among them: PyTorch modules use them for their own parameters.
@@ -26,7 +26,9 @@ _MINDSPORE_NAMES = ("moving_mean", "moving_variance", "embedding_table")
 
 # What wraps a network and writes its own attribute in front of every name.
 _WRAPPERS = {"module.": "DataParallel or DistributedDataParallel", "_orig_mod.": "torch.compile"}
-_LIGHTNING = "model."
+_MODEL = "model."
+# What PyTorch Lightning writes beside the state dict: lightning/pytorch/trainer/connectors/checkpoint_connector.py.
+_LIGHTNING_VERSION = "pytorch-lightning_version"
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,24 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
         checkpoint = _as_before_renames(checkpoint, found)
     specs = {spec.name: spec for spec in checkpoint.specs}
     dialect = options.from_ or (found.plan.to if found else dialect_of(checkpoint))
-    left_out = training_state(specs) if dialect != "torch" else state
+    left_out = _training_state(specs, options) if dialect != "torch" else state
     model = [spec for name, spec in specs.items() if name not in left_out]
-    wrapper, notes = _wrapper(checkpoint, model)
-    hints = _hints(options, dialect, model, wrapper, found)
+    modules = _modules(options, dialect)
+    wrapper, notes = _wrapper(checkpoint, model, modules)
+    hints = _hints(options, dialect, modules, model, wrapper, found)
     layers = settle(checkpoint, recognise(checkpoint, dialect, _in_network_order(model), hints))
     layers = _configured(layers, dialect, options.hyperparameters)
     return Source(checkpoint, dialect, layers, left_out, wrapper, found, (*checkpoint.notes, *useless, *notes))
+
+
+def _training_state(specs: Mapping[str, TensorSpec], options: SourceOptions) -> dict[str, str]:
+    """See `training_state`, less the scalars that a network given has for parameters."""
+    found = training_state(specs)
+    if APPENDED not in found.values():
+        return found
+    own = {spec.name for spec in network.mindspore_parameters(options.net)} if options.net else set()
+    own |= {spec.name for spec in network.torch_parameters(options.model)} if options.model else set()
+    return {name: what for name, what in found.items() if what != APPENDED or name not in own}
 
 
 def _optimizer_state(checkpoint: Checkpoint) -> dict[str, str]:
@@ -162,23 +175,36 @@ def _first_name(checkpoint: Checkpoint, leaves: tuple[str, ...]) -> str | None:
     return next((name for name in checkpoint.tensors if name.rpartition(".")[2] in leaves), None)
 
 
-def _wrapper(checkpoint: Checkpoint, specs: list[TensorSpec]) -> tuple[str, list[str]]:
-    """The prefix that all names share because something wraps the network, and the remark about it."""
+def _wrapper(
+    checkpoint: Checkpoint, specs: list[TensorSpec], modules: Sequence[ModuleFacts]
+) -> tuple[str, list[str]]:
+    """The prefix that all names share because something wraps the network, and the remark about it.
+
+    A network may have a `model` of its own. So one such level is a LightningModule's only in a file that Lightning
+    wrote, or where the network given (`modules`) fits below it and not as it stands.
+    """
     names = [spec.name for spec in specs]
+    parents = {name.rpartition(".")[0] for name in names}
     prefix, writers = "", []
     known = dict(_WRAPPERS)
-    if checkpoint.container == "state_dict":
-        known[_LIGHTNING] = "a LightningModule"
+    if _LIGHTNING_VERSION in checkpoint.siblings or (_fits(modules, parents, _MODEL) and not _fits(modules, parents)):
+        known[_MODEL] = "a LightningModule"
     while names:
         part = next((p for p in known if all(name.startswith(prefix + p) for name in names)), None)
         if part is None:
             break
         prefix += part
         writers.append(known[part])
+        known.pop(_MODEL, None)
     if not prefix:
         return "", []
     by = " in ".join(reversed(writers))
     return prefix, [f"every name begins with {prefix}, as {by} writes it; --strip-prefix {prefix} removes it"]
+
+
+def _fits(modules: Sequence[ModuleFacts], parents: Set[str], prefix: str = "") -> bool:
+    """Whether some module of a network stands, behind `prefix`, among the paths that own tensors."""
+    return any(prefix + facts.name in parents for facts in modules if facts.name)
 
 
 def _record_of(
@@ -225,16 +251,22 @@ def _as_before_renames(checkpoint: Checkpoint, found: record.Record) -> Checkpoi
     )
 
 
+def _modules(options: SourceOptions, dialect: Dialect) -> tuple[ModuleFacts, ...]:
+    """The modules of the network on the source's side, if one is given."""
+    if dialect == "torch":
+        return network.torch_modules(options.model) if options.model else ()
+    return network.mindspore_modules(options.net) if options.net else ()
+
+
 def _hints(
-    options: SourceOptions, dialect: Dialect, specs: list[TensorSpec], wrapper: str, found: record.Record | None
+    options: SourceOptions,
+    dialect: Dialect,
+    modules: tuple[ModuleFacts, ...],
+    specs: list[TensorSpec],
+    wrapper: str,
+    found: record.Record | None,
 ) -> Hints:
-    modules: tuple[ModuleFacts, ...] = ()
-    if dialect == "torch" and options.model:
-        modules = network.torch_modules(options.model)
-    elif dialect != "torch" and options.net:
-        modules = network.mindspore_modules(options.net)
-    parents = {spec.name.rpartition(".")[0] for spec in specs}
-    unwrapped = any(facts.name in parents for facts in modules if facts.name)
+    unwrapped = _fits(modules, {spec.name.rpartition(".")[0] for spec in specs})
     momentum = options.momentum
     return Hints(
         layers=tuple((pattern, _kind(pattern, name)) for pattern, name in options.layers),

@@ -132,6 +132,7 @@ class Checkpoint:
         checksums: CRC-32 promises found in the file.
         left_out: entries that are no tensors.
         container: the key under which the state dict was found (`state_dict`), None for a bare one.
+        siblings: names of the other entries of the dictionary that the state dict was found in; none of a bare one.
         other_containers: further state dicts in the same file that `--key` would take.
         metadata: text metadata of the file (safetensors' `__metadata__`).
         versions: module path -> version, from a PyTorch state dict's `_metadata`; None where there is none.
@@ -148,6 +149,7 @@ class Checkpoint:
     checksums: tuple[Checksum, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     container: str | None = None
+    siblings: tuple[str, ...] = ()
     other_containers: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, int] | None = None

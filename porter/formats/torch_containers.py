@@ -45,6 +45,7 @@ class StateDict:
     Attributes:
         entries: names and what the pickle has for them, in order.
         container: the key it was found under, None at the top level.
+        siblings: names of the other entries of the dictionary that it is an entry of.
         others: keys of the further state dicts.
         versions: module path -> version, from `_metadata`; None where there is none.
         modules: facts from a whole pickled module; empty otherwise.
@@ -52,6 +53,7 @@ class StateDict:
 
     entries: list[tuple[str, Any]]
     container: str | None
+    siblings: tuple[str, ...]
     others: tuple[str, ...]
     versions: Mapping[str, int] | None
     modules: tuple[ModuleFacts, ...]
@@ -104,10 +106,18 @@ def find_state_dict(root: Any, *, key: str | None = None) -> StateDict:
     chosen = _asked_for(candidates, key) if key is not None else _best(candidates)
     others = tuple(node.key for node in candidates if node is not chosen)
     container = None if not chosen.path else chosen.key
+    siblings = _siblings(root, chosen.path)
     if is_module(chosen.value):
         entries, modules = read_module(chosen.value)
-        return StateDict(entries, container, others, None, modules)
-    return StateDict(_entries(chosen.value), container, others, _versions(chosen.value), ())
+        return StateDict(entries, container, siblings, others, None, modules)
+    return StateDict(_entries(chosen.value), container, siblings, others, _versions(chosen.value), ())
+
+
+def _siblings(root: Any, path: tuple[str, ...]) -> tuple[str, ...]:
+    for key in path[:-1]:
+        root = entry_of(root, key)
+    entries = mapping_entries(root) or [] if path else []
+    return tuple(name for name, _ in entries if type(name) is str and name != path[-1])
 
 
 def _best(candidates: list[_Node]) -> _Node:

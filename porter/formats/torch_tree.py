@@ -54,6 +54,7 @@ class PickledCheckpoint:
             checksums=checksums(),
             left_out=self.left_out,
             container=self.chosen.container,
+            siblings=self.chosen.siblings,
             other_containers=self.chosen.others,
             versions=self.chosen.versions,
             modules=self.chosen.modules,

@@ -133,6 +133,11 @@ class Kind:
         return not self.children and all(p.torch == p.mindspore for p in self.parameters)
 
     @property
+    def keeps_layout(self) -> bool:
+        """Whether its tensors have the same names and shapes on both sides."""
+        return self.keeps_names and all(p.extra_axis is None for p in self.parameters)
+
+    @property
     def is_norm_with_statistics(self) -> bool:
         return any(p.slot == "mean" for p in self.parameters)
 

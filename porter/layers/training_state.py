@@ -67,9 +67,12 @@ _COUNTERS = {
 }
 _GROUP_LEARNING_RATE = "learning_rate_group_"
 
+# What `save_checkpoint(append_dict={"epoch": 3})` writes, and what a network's own scalar parameter may look like.
+APPENDED = "a number beside the layers"
+
 
 def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
-    """The entries that are optimizer state or counters: name -> what it is, for people.
+    """The entries that are optimizer state, counters or other numbers: name -> what it is, for people.
 
     A network may well have a layer called `stat`. So a name behind a prefix counts only if it is the name of another
     tensor, of the same shape; and none does where the prefix is shown to be a branch of the network (`_is_branch`),
@@ -92,7 +95,12 @@ def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
         for name, owner in behind.items():
             if owner in specs and specs[name].shape == (() if prefix in _SCALARS else specs[owner].shape):
                 found[name] = f"{what} of {owner}"
+    found |= {name: APPENDED for name, spec in specs.items() if name not in found and _may_be_appended(spec)}
     return {name: found[name] for name in specs if name in found}
+
+
+def _may_be_appended(spec: TensorSpec) -> bool:
+    return spec.shape == () and "." not in spec.name and spec.name != "num_batches_tracked"
 
 
 def _trained(specs: Mapping[str, TensorSpec]) -> set[str]:
@@ -101,6 +109,7 @@ def _trained(specs: Mapping[str, TensorSpec]) -> set[str]:
         name
         for name in specs
         if name.rpartition(".")[2] not in STATISTICS
+        and not _may_be_appended(specs[name])
         and not any(name.startswith(prefix) and name.removeprefix(prefix) in specs for prefix in MOMENT_PREFIXES)
     }
 

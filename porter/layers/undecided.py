@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from porter.errors import Undecided
-from porter.layers.kinds import Dialect
+from porter.layers.kinds import KEEP, Dialect
 from porter.layers.model import Layer
 
-# The kind this tool exists for: where it is possible, it is the likeliest answer.
-_LIKELIEST = "BatchNorm3d"
+# The kind this tool exists for: where it is possible, it is the likeliest answer. A layer that owns no tensor is an
+# InstanceNorm3d by default, and a BatchNorm3d only where its author has switched off everything.
+_LIKELIEST = ("BatchNorm3d", "InstanceNorm3d")
 
 
 def refuse_undecided(layers: Sequence[Layer], file: Path, dialect: Dialect) -> None:
@@ -27,8 +28,15 @@ def refuse_undecided(layers: Sequence[Layer], file: Path, dialect: Dialect) -> N
     undecided = [layer for layer in layers if layer.certainty == "undecided"]
     if not undecided:
         return
-    example = min(undecided, key=lambda layer: _LIKELIEST not in _choice(layer))
-    option = "--model" if dialect == "torch" else "--net"
+    example = min(undecided, key=lambda layer: "BatchNorm3d" not in _choice(layer))
+    option = f"{'--model' if dialect == 'torch' else '--net'} FILE.py:FACTORY"
+    hint = (
+        f"Say it with --layer '{example.label}={_example(example)}' (* stands for one level of names, ** for any "
+        f"number), or name the network with {option}."
+    )
+    uncounted = [layer.label for layer in undecided if _lacks_channels(layer)]
+    if uncounted:
+        hint = f"Name the network with {option}: nothing else says how many channels {uncounted[0]} has."
     raise Undecided(
         f"the kind of {len(undecided)} layer{'s' * (len(undecided) > 1)} cannot be told from the file",
         file=file,
@@ -36,9 +44,13 @@ def refuse_undecided(layers: Sequence[Layer], file: Path, dialect: Dialect) -> N
         expected="one kind for each layer",
         found=f"{len(undecided)} undecided",
         details=[_question(layer) for layer in undecided],
-        hint=f"Say it with --layer '{example.label}={_example(example)}' (* stands for one level of names, ** for "
-        f"any number), or name the network with {option} FILE.py:FACTORY.",
+        hint=hint,
     )
+
+
+def _lacks_channels(layer: Layer) -> bool:
+    """Whether parameters must be created for a layer without it being known how many."""
+    return not layer.tensors and layer.channels is None and layer.kind is not KEEP
 
 
 def _choice(layer: Layer) -> list[str]:
@@ -47,9 +59,10 @@ def _choice(layer: Layer) -> list[str]:
 
 def _question(layer: Layer) -> str:
     reasons = "; ".join(evidence.text for evidence in layer.evidence)
-    return f"{layer.label}: {' or '.join(_choice(layer)) or 'nothing bnport knows'} ({reasons})"
+    return f"{layer.label}: {' or '.join(_choice(layer))} ({reasons})"
 
 
 def _example(layer: Layer) -> str:
-    choice = _choice(layer) or [_LIKELIEST]
-    return _LIKELIEST if _LIKELIEST in choice else choice[0]
+    choice = _choice(layer)
+    likeliest = _LIKELIEST if layer.tensors else reversed(_LIKELIEST)
+    return next((kind for kind in likeliest if kind in choice), choice[0])

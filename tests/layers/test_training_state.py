@@ -126,7 +126,7 @@ def test_a_large_tensor_is_no_counter() -> None:
 
 
 class Branches(nn.Cell):
-    """A trunk and three branches that are called as optimizers call their state, each with the trunk's convolution."""
+    """A trunk and three branches that bear the names of optimizers' state, each with the trunk's convolution."""
 
     def __init__(self, *, counted: bool) -> None:
         super().__init__()
