@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from porter import record
+from porter import record, stopping
 from porter.destination import Destination, WriteOptions, dropped_by, prefix_of
 from porter.edits import rename_module
 from porter.errors import FileIOError, InputError, UsageError
@@ -76,6 +76,7 @@ def execute(
             raise InputError("changed while it was read", file=source.checkpoint.path, hint="Run it again.")
         if check:
             check(folder / main)
+        stopping.check()
         with _writing(to.path):
             names = [name for name in parts if name != main]
             _publish(folder, [*names, main], beside.name, to.path.parent, options)

@@ -8,16 +8,15 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import sys
 import traceback
 from contextlib import suppress
-from types import FrameType
 from typing import NoReturn
 
 import click
 
 from porter.errors import BnportError, FileIOError, UsageError
+from porter.stopping import Stopped, check, heed_signals, leave_signals
 
 # Command -> its line in `bnport --help`; its module is porter.cli.<command>.
 _COMMANDS = {
@@ -29,8 +28,6 @@ _COMMANDS = {
 
 # An exception that is no BnportError is a fault in bnport: sysexits.h calls this EX_SOFTWARE.
 _EXIT_FAULT = 70
-
-_STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Commands(click.Group):
@@ -70,19 +67,16 @@ def bnport() -> None:
 def main() -> NoReturn:
     """Run the command line and end the process with the exit code of the outcome."""
     _open_standard_streams()
-    # What is ignored from the start (`nohup bnport ... &`) stays so.
-    heeded = [number for number in _STOPPED_BY if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in heeded:
-        signal.signal(number, _interrupt)
+    heed_signals()
     try:
         code = run()
-    except _Stopped as stopped:
+        check()
+        leave_signals()
+    except Stopped as stopped:
         # The interpreter's own end would run into the C++ of a framework that was stopped in the middle of an import.
         click.echo("interrupted", err=True)
         _flush()
         os._exit(stopped.exit_code)
-    for number in heeded:
-        signal.signal(number, signal.SIG_DFL)
     sys.exit(code)
 
 
@@ -103,8 +97,8 @@ def run() -> int:
         return error.exit_code
     except (BrokenPipeError, SystemExit) as end:
         # The reader of our output went away (`bnport inspect x | head`): not a failure, and nothing left to say.
-        # click makes a SystemExit of it.
-        if isinstance(end, SystemExit) and not isinstance(end.__context__, BrokenPipeError):
+        # click makes a SystemExit(1) of it, and of nothing else outside of its standalone mode.
+        if isinstance(end, SystemExit) and end.code != 1:
             raise
         _discard_output()
         return 0
@@ -117,6 +111,7 @@ def run() -> int:
         _report(refused, as_json=False)
         return refused.exit_code
     except Exception as error:
+        check()
         if as_json:
             _report(BnportError(f"fault in bnport: {type(error).__name__}: {error}"), as_json)
         traceback.print_exc()
@@ -131,19 +126,6 @@ def _report(error: BnportError, as_json: bool) -> None:
         from porter.report.console import show_error
 
         show_error(str(error))
-
-
-class _Stopped(BaseException):
-    """A signal ends the process: the stack unwinds, so that temporary files are removed, and nothing catches it."""
-
-    def __init__(self, number: int) -> None:
-        self.exit_code = 128 + number
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    for other in _STOPPED_BY:
-        signal.signal(other, signal.SIG_IGN)
-    raise _Stopped(number)
 
 
 def _open_standard_streams() -> None:

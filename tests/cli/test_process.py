@@ -22,6 +22,9 @@ from porter.formats.transfer import write_layout
 RUN = "import sys; from porter import cli; sys.argv[0] = 'bnport'; code = cli.run(); "
 
 
+MAIN = [sys.executable, "-c", "from porter import cli; cli.main()"]
+
+
 def python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
@@ -93,12 +96,11 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
     assert max(peaks) < 80
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
     sparse(tmp_path / "net.safetensors", 100, 100)
     (tmp_path / "net.ckpt").write_text("old")
-    code = RUN + "sys.exit(code)"
-    command = [sys.executable, "-c", code, "convert", "net.safetensors", "-o", "net.ckpt", "--no-verify", "--force"]
+    command = [*MAIN, "convert", "net.safetensors", "-o", "net.ckpt", "--no-verify", "--force"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not list(tmp_path.glob(".net.ckpt.*")):
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
@@ -108,3 +110,86 @@ def test_a_signal_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
     assert process.returncode == 128 + number
     assert {path.name for path in tmp_path.iterdir()} == {"net.safetensors", "net.ckpt"}
     assert (tmp_path / "net.ckpt").read_text() == "old"
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.4, 0.8])
+def test_a_signal_while_a_framework_is_imported_ends_the_process(delay: float, tmp_path: Path) -> None:
+    """The import may swallow it, and the interpreter's end with a framework half imported would abort (-6)."""
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    prints = "check = api.verify_output; api.verify_output = lambda *given: (print(flush=True), check(*given))[1]; "
+    command = [sys.executable, "-c", f"from porter import api, cli; {prints} cli.main()"]
+    command += ["convert", "net.pth", "-o", "net.ckpt"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(delay)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, error
+    assert error == b"interrupted\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_a_signal_that_an_import_swallowed_is_remembered(tmp_path: Path) -> None:
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    swallows = (
+        "def swallowing(*_):\n"
+        " try: os.kill(os.getpid(), signal.SIGTERM); time.sleep(1)\n"
+        " except BaseException: pass\n"
+        " return real(*_)\n"
+    )
+    code = f"import os, signal, time\nfrom porter import api, cli\nreal = api.plan_for\n{swallows}"
+    code += "api.plan_for = swallowing\ncli.main()"
+    done = python(code, "convert", "net.pth", "-o", "net.ckpt", "--no-verify", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_what_is_ignored_from_the_start_stays_ignored(tmp_path: Path) -> None:
+    """As `nohup` does with SIGHUP."""
+    code = (
+        "import os, signal, porter.cli as cli; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+        "cli.run = lambda: os.kill(os.getpid(), signal.SIGHUP) or 0; cli.main()"
+    )
+    assert python(code, cwd=tmp_path).returncode == 0
+
+
+COMMANDS = [("inspect", "net.safetensors"), ("inspect", "net.safetensors", "--json"), ("doctor",), ("--help",)]
+
+
+@pytest.mark.parametrize("arguments", [*COMMANDS, ("convert", "net.safetensors", "-o", "x.ckpt", "--no-verify")])
+def test_an_output_that_cannot_be_printed_is_an_io_error(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    sparse(tmp_path / "net.safetensors", 2, 1)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*MAIN, *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 6, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_a_closed_output_is_no_failure(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    sparse(tmp_path / "net.safetensors", 2, 1)
+    command = " ".join(["exec", '"$@"', ">&-"])
+    done = subprocess.run(["sh", "-c", command, "sh", *MAIN, *arguments], cwd=tmp_path, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_a_reader_that_goes_away_is_no_failure(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """`bnport inspect x | head -1`, with the reader gone before the first line."""
+    sparse(tmp_path / "net.safetensors", 2, 1)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*MAIN, *arguments], cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_names_are_whole_where_no_terminal_is(tmp_path: Path) -> None:
+    name = "a_very_long_name_of_a_module." * 8 + "weight"
+    torch.save({name: torch.ones(2, 1, 3, 3, 3)}, tmp_path / "net.pth")
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    for arguments in (("inspect", "net.pth"), ("convert", "net.pth", "-o", "x.ckpt", "--dry-run")):
+        done = subprocess.run([*MAIN, *arguments], cwd=tmp_path, capture_output=True, text=True, env=environment)
+        assert name.removesuffix(".weight") in done.stdout
