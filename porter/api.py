@@ -13,13 +13,11 @@ from porter.destination import Destination, WriteOptions, destination, plan_for
 from porter.edits import Rename
 from porter.errors import BackendError, UsageError, VerificationFailed
 from porter.formats import open_checkpoint
-from porter.layers.kinds import KEEP
 from porter.layers.model import Layer
-from porter.layers.training_state import APPENDED
 from porter.network import torch_aliases
 from porter.optimizer.classes import class_written
 from porter.plan import Plan, dtype_called
-from porter.remarks import remarks
+from porter.remarks import inference_notes, left_out_notes, remarks
 from porter.source import Source, SourceOptions, dialect_of, open_source
 from porter.target import fit
 from porter.verification.activations import NetworkInput
@@ -201,8 +199,8 @@ def convert(
         plan = plan_for(opened, to.to, write)
     notes = (
         *opened.notes,
-        *_left_out_notes(opened, plan),
-        *inference_notes(opened, plan),
+        *left_out_notes(opened, plan),
+        *inference_notes(opened.layers, plan),
         *remarks(plan, opened.layers),
         *remarks_on_the_way_back(opened, plan),
         *(f"applied to fit {network}: {one.option}" for one in renames),
@@ -365,54 +363,3 @@ class Refuted(VerificationFailed):
 
     def document(self) -> dict[str, Any]:
         return {**super().document(), "verification": self.verification.to_json()}
-
-
-def _left_out_notes(source: Source, plan: Plan) -> list[str]:
-    notes = [f"{entry.name}: {entry.what}; left out" for entry in source.checkpoint.left_out]
-    dropped = [step.source.name for step in plan.steps if step.source and not step.target]
-    appended = [name for name in dropped if source.left_out.get(name) == APPENDED]
-    state = [name for name in dropped if name in source.left_out and name not in appended]
-    if plan.optimizer:
-        notes += plan.optimizer.notes
-    elif state:
-        notes.append(
-            f"{len(state)} entries of optimizer state ({_some(state)}) are left out; --optimizer carries them"
-        )
-    if appended:
-        notes.append(f"{_some(appended)}: left out; --net or --model tells if they are parameters of the network")
-    others = source.checkpoint.other_containers
-    if others:
-        taken = source.checkpoint.container or "the top level"
-        notes.append(f"the state dict is {taken}; --key takes another: {', '.join(others)}")
-    return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
-
-
-def inference_notes(source: Source, plan: Plan) -> list[str]:
-    """What was inferred rather than known, where it decides names or shapes, and what no rule is for."""
-    if (plan.from_ == "mindspore") == (plan.to == "mindspore"):
-        return []
-    inferred = [
-        layer
-        for layer in source.layers
-        if layer.certainty == "inferred" and (not layer.kind.keeps_layout or _has_other_readings(layer))
-    ]
-    kept = [layer.label for layer in source.layers if layer.kind is KEEP and layer.evidence[0].source == "network"]
-    notes = []
-    if kept:
-        notes.append(f"{len(kept)} layers of classes that bnport has no rule for keep their names: {_some(kept)}")
-    for kind in dict.fromkeys(layer.kind_name for layer in inferred):
-        same = [layer for layer in inferred if layer.kind_name == kind]
-        by_neighbours = any(evidence.source == "neighbours" for evidence in same[0].evidence)
-        means = "the layers beside them" if by_neighbours else "names and shapes"
-        notes.append(f"{len(same)} {kind}, inferred from {means}; --model or --layer settles it")
-    return notes
-
-
-def _has_other_readings(layer: Layer) -> bool:
-    """Whether names and shapes leave a kind that another rule converts: a Linear without bias may be an Embedding."""
-    shapes = (kind for evidence in layer.evidence if evidence.source == "shapes" for kind in evidence.kinds)
-    return any(kind.rule != layer.kind.rule for kind in shapes)

@@ -1,11 +1,17 @@
-"""What the user should know of a plan that is right: where the two frameworks do not do the same."""
+"""What the user should know of a plan that is right.
+
+Where the two frameworks do not do the same, what was inferred rather than known, and what does not travel.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from porter.layers.kinds import KEEP
 from porter.layers.model import Layer
+from porter.layers.training_state import APPENDED
 from porter.plan import Plan
+from porter.source import Source
 
 
 def remarks(plan: Plan, layers: Sequence[Layer]) -> Iterator[str]:
@@ -44,3 +50,55 @@ def _is_on_volumes(layer: Layer) -> bool:
     return any(
         {kind.spatial for kind in evidence.kinds if kind.family == "BatchNorm"} == {3} for evidence in layer.evidence
     )
+
+
+def left_out_notes(source: Source, plan: Plan) -> list[str]:
+    """What of `source` does not travel, and how to have it travel."""
+    notes = [f"{entry.name}: {entry.what}; left out" for entry in source.checkpoint.left_out]
+    dropped = [step.source.name for step in plan.steps if step.source and not step.target]
+    appended = [name for name in dropped if source.left_out.get(name) == APPENDED]
+    state = [name for name in dropped if name in source.left_out and name not in appended]
+    if plan.optimizer:
+        notes += plan.optimizer.notes
+    elif state:
+        notes.append(
+            f"{len(state)} entries of optimizer state ({_some(state)}) are left out; --optimizer carries them"
+        )
+    if appended:
+        notes.append(f"{_some(appended)}: left out; --net or --model tells if they are parameters of the network")
+    others = source.checkpoint.other_containers
+    if others:
+        taken = source.checkpoint.container or "the top level"
+        notes.append(f"the state dict is {taken}; --key takes another: {', '.join(others)}")
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+
+
+def inference_notes(layers: Sequence[Layer], plan: Plan) -> list[str]:
+    """What was inferred rather than known, where it decides names or shapes, and what no rule is for."""
+    if (plan.from_ == "mindspore") == (plan.to == "mindspore"):
+        return []
+    inferred = [
+        layer
+        for layer in layers
+        if layer.certainty == "inferred" and (not layer.kind.keeps_layout or _has_other_readings(layer))
+    ]
+    kept = [layer.label for layer in layers if layer.kind is KEEP and layer.evidence[0].source == "network"]
+    notes = []
+    if kept:
+        notes.append(f"{len(kept)} layers of classes that bnport has no rule for keep their names: {_some(kept)}")
+    for kind in dict.fromkeys(layer.kind_name for layer in inferred):
+        same = [layer for layer in inferred if layer.kind_name == kind]
+        by_neighbours = any(evidence.source == "neighbours" for evidence in same[0].evidence)
+        means = "the layers beside them" if by_neighbours else "names and shapes"
+        notes.append(f"{len(same)} {kind}, inferred from {means}; --model or --layer settles it")
+    return notes
+
+
+def _has_other_readings(layer: Layer) -> bool:
+    """Whether names and shapes leave a kind that another rule converts: a Linear without bias may be an Embedding."""
+    shapes = (kind for evidence in layer.evidence if evidence.source == "shapes" for kind in evidence.kinds)
+    return any(kind.rule != layer.kind.rule for kind in shapes)

@@ -94,7 +94,8 @@ source_options = _together(
         multiple=True,
         callback=_layer,
         metavar="PATTERN=KIND",
-        help="Say a layer's kind: 'stem.*=BatchNorm3d'. * is one level of a name, ** any number. Repeatable.",
+        help="Say a layer's kind: 'stem.*=BatchNorm3d'. * is one level of a name, ** any number; the kind "
+        "'keep' leaves its names as they are. Repeatable.",
     ),
     click.option(
         "--rules",
