@@ -67,8 +67,10 @@ _COUNTERS = {
 }
 _GROUP_LEARNING_RATE = "learning_rate_group_"
 
-# What `save_checkpoint(append_dict={"epoch": 3})` writes, and what a network's own scalar parameter may look like.
+# What `save_checkpoint(append_dict={"epoch": 3})` writes. A number that a network trains (CLIP's logit scale) is a
+# floating-point one as well, and is never left out for a resemblance: only names that no parameter bears are.
 APPENDED = "a number beside the layers"
+_APPENDED_FLOATS = ("lr", "loss")
 
 
 def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
@@ -100,7 +102,8 @@ def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
 
 
 def _may_be_appended(spec: TensorSpec) -> bool:
-    return spec.shape == () and "." not in spec.name and spec.name != "num_batches_tracked"
+    told = not spec.dtype.is_floating or spec.name in _APPENDED_FLOATS
+    return spec.shape == () and told and "." not in spec.name and spec.name != "num_batches_tracked"
 
 
 def _trained(specs: Mapping[str, TensorSpec]) -> set[str]:
