@@ -266,12 +266,12 @@ def verify(
     configured = TargetOptions(network, target_eps, target_momentum)
     run = options or Options()
     found = verify_output(opened, plan, target, run, configured, on_layer)
+    notes = [*found.warnings, *_taken_from_the_record(write)]
     if inputs:
-        return replace(found, network=_compare_networks(opened, plan, target, given, inputs, run))
-    if network and given.model and given.net:
-        note = "--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too"
-        return replace(found, warnings=(*found.warnings, note))
-    return found
+        found = replace(found, network=_compare_networks(opened, plan, target, given, inputs, run))
+    elif network and given.model and given.net:
+        notes.append("--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too")
+    return replace(found, warnings=tuple(notes))
 
 
 def _spread(source: Source, write: WriteOptions, plan: Plan, network: str | None) -> tuple[WriteOptions, Plan]:
@@ -326,6 +326,20 @@ def _recorded_options(output: Path) -> WriteOptions:
     return WriteOptions(
         to=found.plan.to, strip_prefix=prefix, dtype=dtype, optimizer=optimizer, shared=found.shared, like=found
     )
+
+
+def _taken_from_the_record(options: WriteOptions) -> list[str]:
+    """What the expectation rests on that the user did not say."""
+    recorded = options.like
+    if recorded is None:
+        return []
+    taken = [
+        *([f"prefix {recorded.strip_prefix} removed"] if recorded.strip_prefix else []),
+        *([f"cast to {recorded.dtype}"] if recorded.dtype else []),
+        *([f"{len(recorded.renamed)} names changed"] if recorded.renamed else []),
+        *([f"{len(recorded.drop)} tensors dropped"] if recorded.drop else []),
+    ]
+    return [f"expected as the record beside OUTPUT says: {', '.join(taken)}"] if taken else []
 
 
 def _demand(found: Verification, *, strict: bool, file: Path) -> None:

@@ -210,7 +210,7 @@ def _fits(modules: Sequence[ModuleFacts], parents: Set[str], prefix: str = "") -
 def _record_of(
     path: Path, options: SourceOptions, specs: list[TensorSpec]
 ) -> tuple[record.Record | None, tuple[str, ...]]:
-    """The record of the conversion that wrote the file at `path`, where there is one, and a remark where it is no use.
+    """The record of the conversion that wrote the file at `path`, if there is one, and a remark where it is no use.
 
     One that lies beside the file may be another's, or damaged; one that the user names may not.
     """

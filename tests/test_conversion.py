@@ -196,7 +196,9 @@ def test_a_wrappers_prefix_is_reported_and_stripped_when_asked(wrapper: str, pre
     stripped = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", write_options=options)
     assert stripped.verified is True
     assert "1.bn2d.gamma" in mindspore_parameters(tmp_path / "net.ckpt")
-    assert porter.verify(tmp_path / "net.pth", tmp_path / "net.ckpt").ok, "the record tells verify of the prefix"
+    checked = porter.verify(tmp_path / "net.pth", tmp_path / "net.ckpt")
+    assert checked.ok, "the record tells verify of the prefix"
+    assert f"expected as the record beside OUTPUT says: prefix {wrapper} removed" in checked.warnings
     porter.convert(tmp_path / "net.ckpt", tmp_path / "back.pth", verify=False)
     assert_same(state, torch.load(tmp_path / "back.pth", weights_only=True))
 
