@@ -108,3 +108,26 @@ def test_what_does_not(expected, printed):
 def test_commands_are_taken_apart():
     text = "text\n```console\n$ one\nprints\n$ two  # exit 4\n```\n```sh\nnot this\n```\n"
     assert commands(text) == [("one", 0, "prints\n"), ("two  # exit 4", 4, "")]
+
+
+# The README's benchmarks, and the options with which they take seconds instead of minutes.
+QUICK = {
+    "tests/benchmarks/convert.py": ["--megabytes", "8", "--rounds", "1"],
+    "tests/benchmarks/reading.py": ["--rounds", "1", "--only", "1,000 .safetensors"],
+    "tests/benchmarks/recognition.py": ["--only", "vnet"],
+}
+
+
+def test_every_benchmark_of_the_readme_is_tried():
+    blocks = "".join(re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+    assert set(re.findall(r"^python (\S+)", blocks, re.MULTILINE)) == set(QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", QUICK)
+def test_the_readmes_benchmarks_run(script):
+    done = subprocess.run(
+        [sys.executable, script, *QUICK[script]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
