@@ -99,6 +99,10 @@ def inference_notes(layers: Sequence[Layer], plan: Plan) -> list[str]:
 
 
 def _has_other_readings(layer: Layer) -> bool:
-    """Whether names and shapes leave a kind that another rule converts: a Linear without bias may be an Embedding."""
+    """Whether names and shapes leave a kind that another rule converts: a Linear without bias may be an Embedding.
+
+    A normalisation over several axes without a bias fits any such weight, too, and is never meant.
+    """
     shapes = (kind for evidence in layer.evidence if evidence.source == "shapes" for kind in evidence.kinds)
-    return any(kind.rule != layer.kind.rule for kind in shapes)
+    others = [kind for kind in shapes if kind.rule != layer.kind.rule]
+    return any(all(parameter.slot != "gamma" for parameter in kind.parameters) for kind in others)

@@ -84,10 +84,11 @@ def _share(checks: list[Check]) -> str:
 
 
 def _extent(checks: list[Check]) -> str:
-    ran = [check for check in checks if check.ok is not None and check.error is not None and check.bound is not None]
-    if not ran:
+    """Error and bound of the check that comes closest to its bound, or exceeds it most; equal copies say nothing."""
+    telling = [check for check in checks if check.error is not None and (check.bound or check.error)]
+    if not telling:
         return ""
-    worst = max(ran, key=_ratio)
+    worst = max(telling, key=_ratio)
     return f"{worst.error:.0e}/{worst.bound:.0e}"
 
 

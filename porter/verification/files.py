@@ -131,7 +131,8 @@ def verify_output(
     layers = (*_run(cases, options, on_layer), *strangers, *_undecided(source))
     suspect = (f"{layer.name or '(root)'}: {text}" for layer in layers for text in layer.suspect)
     cast = sum(step.fate == "cast" for step in comparable)
-    return Verification(layers, len(comparable), tuple(problems), (*_warnings(source), *suspect), cast=cast)
+    assumed = _assumed_settings(source) if any(layer.ok is not None for layer in layers) else ()
+    return Verification(layers, len(comparable), tuple(problems), (*assumed, *suspect), cast=cast)
 
 
 def _run(cases: list[LayerCase], options: Options, on_layer: OnLayer | None) -> Iterator[LayerResult]:
@@ -151,7 +152,7 @@ def _undecided(source: Source) -> Iterator[LayerResult]:
             yield LayerResult(layer.name, layer.kind_name, None, (Check("eval", None, note=note),))
 
 
-def _warnings(source: Source) -> Iterator[str]:
+def _assumed_settings(source: Source) -> Iterator[str]:
     """Settings that nothing in the source tells: the layers were run with assumed ones."""
     norms = [layer.settings for layer in source.layers if layer.settings]
     assumed: dict[int, list[str]] = {}
