@@ -97,7 +97,9 @@ def _compare(
     if not stopped:
         notes += _uncalled(truth, target)
     activations = tuple(_judged(twins, common, truth, target, options))
-    result = ModeResult(mode, activations, not_run=_not_run(stopped, truth))
+    # A tolerance that the user chose is the user's to judge.
+    doubt = unproven(activations) if options.atol is None and options.rtol is None else None
+    result = ModeResult(mode, activations, not_run=_not_run(stopped, truth) or doubt)
     if result.first_divergence:
         scene = Scene(twins.torch, twins.mindspore, twins.values, common, inputs, training, activations)
         return ModeResult(mode, activations, likely_cause(scene, result.first_divergence, stopped), result.not_run)
@@ -240,6 +242,17 @@ def _uncalled(truth: _Truth, target: _Deviation) -> Iterator[str]:
     )
     if paths:
         yield f"MindSpore's network has {', '.join(paths)} but does not call it as often as PyTorch's"
+
+
+def unproven(activations: Sequence[Activation]) -> str | None:
+    """Why agreement says nothing: an output that is all 0 or not finite, or no larger than what rounding explains."""
+    for one in activations:
+        if not one.layer and one.is_output and not one.allowed < one.magnitude / 10:
+            return (
+                f"the network's {one.what} cannot be judged on this input: its largest value is {one.magnitude:.0e}, "
+                f"and rounding alone explains {one.allowed:.0e}"
+            )
+    return None
 
 
 def _settings_notes(twins: Twins, common: Mapping[str, str]) -> Iterator[str]:
