@@ -1,0 +1,232 @@
+"""A config file as a tree whose nodes know the characters they were written with.
+
+All four formats (YAML, JSON, TOML, Python) become these three kinds of node, so that one search and one translation
+serve all. What differs between formats is how a change is spelled: that is what a `Document` knows.
+
+Offsets count characters of the text, not bytes.
+"""
+
+from __future__ import annotations
+
+import bisect
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+
+class Span(NamedTuple):
+    """The characters text[start:end]."""
+
+    start: int
+    end: int
+
+
+class Splice(NamedTuple):
+    """Replace text[start:end] by `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Place(NamedTuple):
+    """Where a person finds it: line and column, both from 1, the column in characters."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A value that is computed when the config is used: Python that is no literal. It is never evaluated."""
+
+    text: str
+
+
+Value = str | bool | int | float | Expression | None
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar:
+    """One value or key.
+
+    Attributes:
+        span: its characters, quotes included.
+        value: as the usual loader of the format reads it: PyYAML's, so that `1e-3` is a str; json; tomllib;
+            ast.literal_eval, where a Python name, call or operation is an `Expression`.
+        text: the characters of `span`.
+        quoted: whether it is written as a string, in quotes or as a block.
+    """
+
+    span: Span
+    value: Value
+    text: str
+    quoted: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A key and its value in a mapping, or an argument of a call.
+
+    Attributes:
+        name: the key as text; for a positional argument "".
+        value: its node. Two entries that hold the same node (a YAML alias) hold the same object.
+        key: the key's characters; None for a positional argument.
+        position: index of a positional argument, from 0; None for others.
+    """
+
+    name: str
+    value: Node
+    key: Scalar | None = None
+    position: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """Keys and values; in Python also the arguments of a call.
+
+    Attributes:
+        span: its characters.
+        entries: in the order they are written, merged ones not included.
+        merged: mappings that a YAML merge key (`<<`) takes further entries from, the first outweighing the next.
+        callee: for a call in Python, what is called: the dotted name its imports make of it
+            ("torch.nn.BatchNorm3d" for `BN(64)` after `from torch.nn import BatchNorm3d as BN`), "" where unknown.
+            None: no call. `dict(...)` is no call but a mapping; `functools.partial(f, ...)` is a call of f.
+        callee_span: the characters of that name, where it is written there.
+        is_open: it takes further entries from elsewhere (`**kwargs`, `*args`).
+    """
+
+    span: Span
+    entries: tuple[Entry, ...]
+    merged: tuple[Mapping, ...] = ()
+    callee: str | None = None
+    callee_span: Span | None = None
+    is_open: bool = False
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry called `name` of this mapping, else of those merged into it."""
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        return next(filter(None, (mapping.entry(name) for mapping in self.merged)), None)
+
+
+@dataclass(frozen=True, eq=False)
+class ListNode:
+    """A list or tuple."""
+
+    span: Span
+    items: tuple[Node, ...]
+
+
+Node = Scalar | Mapping | ListNode
+
+
+class Root(NamedTuple):
+    """A tree of a document: a YAML document, the module of a Python file, or an expression inside a function.
+
+    Attributes:
+        name: what paths below start with: "" for the first, "UNet.__init__" for a call in a method.
+        node: the tree.
+    """
+
+    name: str
+    node: Node
+
+
+# How an expression is rewritten; each names what it makes of the value.
+Rewrite = Literal["momentum: 1 - m", "track_running_stats to use_batch_statistics", "use_batch_statistics to track"]
+
+
+class NeedsPerson(NamedTuple):
+    """A place that only a person can translate, such as `m.momentum = 0.01` in a loop over modules."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Document(ABC):
+    """A parsed config file: its trees, and how a change of them is spelled in its format.
+
+    Attributes:
+        text: the whole file, decoded; line ends as they are.
+        roots: its trees, in the order of the file.
+        needs_person: what the format's reader found that no rule can translate.
+    """
+
+    text: str
+    roots: Sequence[Root]
+    needs_person: Sequence[NeedsPerson] = ()
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each line starts."""
+        return [0, *(at + 1 for at, letter in enumerate(self.text) if letter == "\n")]
+
+    def place(self, offset: int) -> Place:
+        """Line and column of a character."""
+        line = bisect.bisect_right(self._starts, offset)
+        return Place(line, offset - self._starts[line - 1] + 1)
+
+    @abstractmethod
+    def spelled(self, value: bool | str | None, like: Scalar) -> str | None:
+        """`value` as a literal in the style of `like`: True as `True`, `true` or `yes`, None as `null` or `~`.
+
+        A str is text to keep the quotes of `like`. None where the format has no such literal (null in TOML).
+        """
+
+    @abstractmethod
+    def renamed(self, entry: Entry, name: str) -> Splice:
+        """Call `entry` `name`, in the quotes of its key; a positional argument becomes a keyword."""
+
+    @abstractmethod
+    def removed(self, mapping: Mapping, entries: Collection[Entry]) -> list[Splice]:
+        """Take `entries` out of `mapping`, with the separators, line and comment that are theirs alone."""
+
+    def rewritten(self, value: Scalar, how: Rewrite) -> str | None:
+        """The text of an expression after `how`, in the parentheses it needs; None where it cannot be done."""
+        return None
+
+
+def spliced(text: str, splices: Iterable[Splice]) -> str:
+    """`text` with every splice made.
+
+    Raises:
+        ValueError: two of them overlap: a fault in bnport.
+    """
+    pieces, at = [], 0
+    for start, end, new in sorted(splices):
+        if start < at:
+            raise ValueError(f"two changes overlap at character {start}")
+        pieces += [text[at:start], new]
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+def undone(text: str, splices: Iterable[Splice]) -> list[Splice]:
+    """The splices that turn `spliced(text, splices)` back into `text`."""
+    back, shift = [], 0
+    for start, end, new in sorted(splices):
+        back.append(Splice(start + shift, start + shift + len(new), text[start:end]))
+        shift += len(new) - (end - start)
+    return back
+
+
+def scalars(node: Node) -> Iterator[Scalar]:
+    """Every value below a node, once, in the order of the file."""
+    seen: set[int] = set()
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, Scalar):
+            yield node
+        elif isinstance(node, Mapping):
+            waiting += [entry.value for entry in reversed(node.entries)]
+        else:
+            waiting += reversed(node.items)
