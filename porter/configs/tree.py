@@ -40,9 +40,15 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Expression:
-    """A value that is computed when the config is used: Python that is no literal. It is never evaluated."""
+    """A value that is computed when the config is used: Python that is no literal. It is never evaluated.
+
+    Attributes:
+        text: as it is written.
+        name: for a name, the dotted name its imports make of it ("torch.nn.BatchNorm3d" for `nn.BatchNorm3d`).
+    """
 
     text: str
+    name: str = ""
 
 
 Value = str | bool | int | float | Expression | None
@@ -94,7 +100,9 @@ class Mapping:
         callee: for a call in Python, what is called: the dotted name its imports make of it
             ("torch.nn.BatchNorm3d" for `BN(64)` after `from torch.nn import BatchNorm3d as BN`), "" where unknown.
             None: no call. `dict(...)` is no call but a mapping; `functools.partial(f, ...)` is a call of f.
-        callee_span: the characters of that name, where it is written there.
+        callee_span: the characters of that name, where it is written there in full.
+        perhaps_callee: where `callee` is unknown, what is called unless something else is passed or assigned:
+            "torch.nn.BatchNorm3d" for `norm_layer(64)` in a function of `norm_layer=nn.BatchNorm3d`.
         is_open: it takes further entries from elsewhere (`**kwargs`, `*args`).
     """
 
@@ -103,6 +111,7 @@ class Mapping:
     merged: tuple[Mapping, ...] = ()
     callee: str | None = None
     callee_span: Span | None = None
+    perhaps_callee: str = ""
     is_open: bool = False
 
     def entry(self, name: str) -> Entry | None:
@@ -147,6 +156,22 @@ class NeedsPerson(NamedTuple):
     text: str
 
 
+class Import(NamedTuple):
+    """An import statement in Python that batch normalisations are named through.
+
+    Attributes:
+        span: the characters of the package's name: `torch.nn` in `from torch.nn import BatchNorm3d as BN`.
+        package: that name.
+        alone: it brings in nothing else, so that the package can be renamed.
+        text: the statement.
+    """
+
+    span: Span
+    package: str
+    alone: bool
+    text: str
+
+
 @dataclass(frozen=True, eq=False)
 class Document(ABC):
     """A parsed config file: its trees, and how a change of them is spelled in its format.
@@ -155,11 +180,13 @@ class Document(ABC):
         text: the whole file, decoded; line ends as they are.
         roots: its trees, in the order of the file.
         needs_person: what the format's reader found that no rule can translate.
+        imports: in Python, those that batch normalisations are named through.
     """
 
     text: str
     roots: Sequence[Root]
     needs_person: Sequence[NeedsPerson] = ()
+    imports: Sequence[Import] = ()
 
     @cached_property
     def _starts(self) -> list[int]:
