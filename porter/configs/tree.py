@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from porter.errors import Malformed
+
 
 class Span(NamedTuple):
     """The characters text[start:end]."""
@@ -36,6 +38,19 @@ class Place(NamedTuple):
 
     line: int
     column: int
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}"
+
+    @classmethod
+    def of(cls, text: str, offset: int) -> Place:
+        """Of one character; a `Document` finds many of them faster."""
+        return cls(text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
+
+
+def malformed(text: str, offset: int, message: str, found: object = None, expected: object = None) -> Malformed:
+    """The error that a config cannot be read from this character on; `porter.configs.files` adds the file."""
+    return Malformed(message, entry=str(Place.of(text, offset)), expected=expected, found=found)
 
 
 @dataclass(frozen=True)
