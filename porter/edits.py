@@ -1,6 +1,7 @@
 """What the user changes in a plan: tensors left out, and names that fit a network whose modules are called otherwise.
 
-A rename is data, read in both directions: its inverse is the same pair with the sides exchanged.
+Renames have a way back exactly where they give no two names of the output at hand one name: the record beside the
+output keeps the pairs of names. No pattern is ever read backwards, so that it need not be possible.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from porter.errors import UsageError
+from porter.layers.patterns import expression_of, levels_of
 from porter.plan import Fate, Plan, Step
 
 _REGEX = "re:"
@@ -18,7 +20,7 @@ _REGEX = "re:"
 
 @dataclass(frozen=True)
 class Rename:
-    """One `--rename 'PATTERN=REPLACEMENT'`.
+    """One `--rename 'PATTERN=REPLACEMENT'`, or a row of a rules file.
 
     Attributes:
         pattern: the name of a tensor, or of a module that it lies in: `*` is any part of one level, `**` is any
@@ -26,6 +28,7 @@ class Rename:
             it is found.
         replacement: what stands there instead; its wildcards take, in order, what those of the pattern matched.
             Empty, it takes the module's level out. For a regular expression, a template with `\\1` or `\\g<name>`.
+        unchecked: proposed by `--align` although little tells that it is right, and confirmed by nobody since.
 
     Raises:
         UsageError: no regular expression, or more wildcards in the replacement than in the pattern.
@@ -33,6 +36,7 @@ class Rename:
 
     pattern: str
     replacement: str
+    unchecked: bool = False
 
     def __post_init__(self) -> None:
         if self.is_regex:
@@ -53,13 +57,6 @@ class Rename:
     def option(self) -> str:
         return f"--rename '{self.pattern}={self.replacement}'"
 
-    @property
-    def inverse(self) -> Rename | None:
-        """The way back as one rename; None where the two sides alone do not give it."""
-        if self.is_regex or any(_count(self.pattern, w) != _count(self.replacement, w) for w in ("*", "**")):
-            return None
-        return Rename(self.replacement, self.pattern)
-
     def apply(self, name: str) -> str:
         """`name` (dotted path of a tensor or module) as this renames it; unchanged where the pattern does not fit."""
         if self.is_regex:
@@ -70,7 +67,7 @@ class Rename:
         taken = {"*": iter(_taken(found, "one")), "**": iter(_taken(found, "many"))}
         front = "".join(
             next(taken["**"]) if level == "**" else re.sub(r"\*", lambda _: next(taken["*"]), level) + "."
-            for level in _levels(self.replacement)
+            for level in levels_of(self.replacement)
         )
         return (front + f"{name}."[found.end() :]).removesuffix(".")
 
@@ -80,27 +77,12 @@ class Rename:
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
-        return re.compile(self.pattern.removeprefix(_REGEX) if self.is_regex else _expression_of(self.pattern))
-
-
-def _levels(pattern: str) -> list[str]:
-    return pattern.split(".") if pattern else []
+        return re.compile(self.pattern.removeprefix(_REGEX) if self.is_regex else expression_of(self.pattern))
 
 
 def _count(pattern: str, wildcard: str) -> int:
-    many = sum(level == "**" for level in _levels(pattern))
+    many = sum(level == "**" for level in levels_of(pattern))
     return many if wildcard == "**" else pattern.count("*") - 2 * many
-
-
-def _expression_of(pattern: str) -> str:
-    """For names that end with one dot more, so that `**` can stand for no level at all."""
-    numbers = iter(range(len(pattern)))
-    return "".join(
-        rf"(?P<many{next(numbers)}>(?:[^.]*\.)*)"
-        if level == "**"
-        else re.sub(r"\\\*", lambda _: rf"(?P<one{next(numbers)}>[^.]*)", re.escape(level)) + r"\."
-        for level in _levels(pattern)
-    )
 
 
 def _taken(found: re.Match[str], kind: str) -> list[str]:
@@ -111,8 +93,7 @@ def rename(plan: Plan, renames: Sequence[Rename]) -> Plan:
     """`plan` with every target's name changed by `renames`, one after the other.
 
     Raises:
-        UsageError: a rename fits no name, gives two tensors one name, or cannot be read backwards: a name that it did
-            not touch looks like one that it made.
+        UsageError: a rename fits no name, leaves one empty or with an empty level, or gives two tensors one name.
     """
     names = [target.name for target in plan.targets]
     return renamed(plan, dict(zip(names, rename_all(names, renames), strict=True)))
@@ -142,53 +123,39 @@ def rename_module(name: str, renames: Sequence[Rename]) -> str:
 
 
 def rename_all(names: Sequence[str], renames: Sequence[Rename]) -> list[str]:
-    """`names`, which are unique, after `renames`, proven to have a way back; raises as `rename` does."""
-    names = list(names)
+    """`names`, which are unique, after `renames`: unique again; raises as `rename` does."""
+    now = list(names)
     for one in renames:
-        if not any(one.fits(name) for name in names):
+        if not any(one.fits(name) for name in now):
             hint = "--dry-run shows the names; * stands for one level, ** for any number."
             raise UsageError("fits no name of the output", entry=one.option, hint=hint)
-        changed = [one.apply(name) for name in names]
-        _prove_unique(one, names, changed)
-        _prove_inverse(one, names, changed)
-        names = changed
-    return names
+        changed = [one.apply(name) for name in now]
+        empty = next((pair for pair in zip(now, changed, strict=True) if _gains_empty_level(*pair)), None)
+        if empty:
+            found = "{} -> {!r}".format(*empty)
+            raise UsageError("leaves an empty name or level", entry=one.option, expected="a name", found=found)
+        _refuse_collision(one, names, changed)
+        now = changed
+    return now
 
 
-def _prove_unique(one: Rename, names: list[str], changed: list[str]) -> None:
+def _gains_empty_level(old: str, new: str) -> bool:
+    return new != old and ".." in f".{new}."
+
+
+def _refuse_collision(one: Rename, names: Sequence[str], changed: Sequence[str]) -> None:
+    """Refuse that `one`, the last of some renames, makes one name of two of `names`."""
     came_from: dict[str, str] = {}
     for old, new in zip(names, changed, strict=True):
-        if new != old and ".." in f".{new}.":
-            raise UsageError(
-                "leaves an empty name or level", entry=one.option, expected="a name", found=f"{old} -> {new!r}"
-            )
         if new in came_from:
             raise UsageError(
                 f"would call two tensors {new}",
                 entry=one.option,
                 expected="unique names",
                 found=f"{came_from[new]} and {old}",
-                hint="Make the pattern fit only one of them.",
+                hint="Make the pattern fit only one of them, or rename the other first.",
             )
         came_from[new] = old
-
-
-def _prove_inverse(one: Rename, names: list[str], changed: list[str]) -> None:
-    inverse = one.inverse
-    if inverse is None:
-        return
-    pairs = list(zip(names, changed, strict=True))
-    wrong = next(((old, new) for old, new in pairs if inverse.apply(new) != old), None)
-    if wrong:
-        old, new = wrong
-        example = next((f"{a} -> {b}" for a, b in pairs if a != b and a != old), f"{old} -> {new}")
-        raise UsageError(
-            "cannot be read backwards: a name that is there already looks like those it makes",
-            entry=one.option,
-            expected=f"{inverse.pattern} -> {inverse.replacement} to undo it",
-            found=f"{example}, but {new} would become {inverse.apply(new)}",
-            hint="Make the pattern more specific.",
-        )
 
 
 def fitting(patterns: Sequence[str], names: Sequence[str]) -> set[str]:

@@ -101,6 +101,14 @@ class Record:
         added = training_state({spec.name: spec for spec in specs})
         return {spec for spec in written if spec.name not in added} == {s for s in specs if s.name not in added}
 
+    def true_layers(self, layers: list[Layer]) -> list[Layer]:
+        """`layers`, recognised in the output, less those of which no tensor came from a layer.
+
+        A parameter of one's own keeps its name, which on the other side may be a layer's (`a`, a root's PReLU).
+        """
+        own = {step.target.name for step in self.plan.steps if step.source and step.target and step.layer is None}
+        return [layer for layer in layers if not layer.tensors or not own.issuperset(layer.tensors.values())]
+
 
 def _by_the_rules(step: Step) -> Step:
     """A step as the record keeps it, its target called as before renames."""

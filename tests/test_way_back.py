@@ -67,6 +67,17 @@ def test_what_was_created_is_dropped_where_it_is_as_it_was(tmp_path: Path) -> No
     assert not any("trained" in note for note in done.warnings)
 
 
+@pytest.mark.parametrize(
+    "names", [("a",), ("norm.gamma", "norm.beta"), ("mean", "variance", "gamma", "beta"), ("x.w",)]
+)
+def test_parameters_of_ones_own_called_as_layers_are(names: tuple[str, ...], tmp_path: Path) -> None:
+    """A PReLU, a LayerNorm, a BatchNorm and a PReLU, if the record did not know better."""
+    state = {name: torch.full((3,), float(place)) for place, name in enumerate(names)}
+    torch.save(state, tmp_path / "net.pth")
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=SourceOptions(from_="torch"))
+    assert_same(state, back(tmp_path / "net.ckpt")[1])
+
+
 def tampered(path: Path, change: Callable[[Any], None]) -> None:
     record = path.with_name(path.name + ".bnport.json")
     document = json.loads(record.read_text())

@@ -19,15 +19,25 @@ def matches(pattern: str, name: str) -> bool:
 
 @lru_cache(maxsize=256)
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The regular expression of `pattern`, for names that end with one dot more."""
-    if pattern in ("", ROOT):
-        return re.compile(r"\.")
-    # Every level carries its own dot, so that `**` can stand for no level at all.
-    levels = (r"(?:[^.]*\.)*" if level == "**" else f"{_level(level)}\\." for level in pattern.split("."))
-    expression = "".join(levels)
-    # `**` alone must also take the root, whose name is one bare dot here.
-    return re.compile(expression)
+    """The regular expression of a layer's pattern, for names that end with one dot more."""
+    # The root's name is one bare dot then.
+    return re.compile(r"\." if pattern in ("", ROOT) else expression_of(pattern))
 
 
-def _level(level: str) -> str:
-    return "[^.]*".join(re.escape(part) for part in level.split("*"))
+def expression_of(pattern: str) -> str:
+    """What `pattern` means as a regular expression, for names that end with one dot more.
+
+    Every level carries its own dot, so that `**` can stand for no level at all. Groups take what the wildcards match:
+    `one0`, `one1`, ... for `*` and `many0`, ... for `**`, in their order.
+    """
+    numbers = iter(range(len(pattern)))
+    return "".join(
+        rf"(?P<many{next(numbers)}>(?:[^.]*\.)*)"
+        if level == "**"
+        else re.sub(r"\\\*", lambda _: rf"(?P<one{next(numbers)}>[^.]*)", re.escape(level)) + r"\."
+        for level in levels_of(pattern)
+    )
+
+
+def levels_of(pattern: str) -> list[str]:
+    return pattern.split(".") if pattern else []
