@@ -20,7 +20,8 @@ from porter.errors import FileIOError, InputError, UsageError
 from porter.formats import mindspore_ckpt, safetensors, shards, torch_zip
 from porter.formats.casting import cast_chunks, filled
 from porter.formats.model import Layout, TensorSpec
-from porter.formats.transfer import Chunk, TensorReader, write_layout
+from porter.formats.transfer import Chunk, TensorReader
+from porter.formats.writing import write_layout
 from porter.optimizer.carry import optimizer_tree
 from porter.plan import Plan, Step
 from porter.source import Source
@@ -63,9 +64,7 @@ def execute(
     before = _stamps(source)
     with _staging(to.path) as folder:
         with TensorReader(source.checkpoint, check_crc=options.check_crc) as reader, _writing(to.path):
-            content = _Content(plan, reader, warnings, progress)
-            for name, specs in parts.items():
-                _write_file(folder / name, _layout(specs, plan, source, to, options), content)
+            _write_parts(folder, parts, plan, source, to, options, reader, warnings, progress)
             if len(parts) > 1:
                 (folder / main).write_bytes(shards.index_json(parts))
             reader.check_unread()
@@ -92,22 +91,30 @@ def _parts(plan: Plan, to: Destination, options: WriteOptions) -> dict[str, list
     return dict(zip(shards.shard_names(to.path.name, len(parts)), parts, strict=True))
 
 
-class _Content:
-    """The bytes of every target tensor, as the plan says."""
-
-    def __init__(self, plan: Plan, reader: TensorReader, warnings: list[str], progress: Progress | None) -> None:
-        self._steps = {step.target.name: step for step in plan.steps if step.target}
-        self._reader = reader
-        self._warnings = warnings
-        self._progress = progress
-        self._done, self._total = 0, sum(spec.nbytes for spec in plan.targets)
-
-    def chunks(self, name: str) -> Iterator[Chunk]:
-        for chunk in bytes_of(self._steps[name], self._reader, self._warnings):
-            yield chunk
-            self._done += memoryview(chunk).nbytes
-            if self._progress:
-                self._progress(self._done, self._total)
+def _write_parts(
+    folder: Path,
+    parts: Mapping[str, Sequence[TensorSpec]],
+    plan: Plan,
+    source: Source,
+    to: Destination,
+    options: WriteOptions,
+    reader: TensorReader,
+    warnings: list[str],
+    progress: Progress | None,
+) -> None:
+    """Write the output's files into `folder`."""
+    steps = {step.target.name: step for step in plan.steps if step.target}
+    before, total = 0, sum(spec.nbytes for spec in plan.targets)
+    for name, specs in parts.items():
+        layout = _layout(specs, plan, source, to, options)
+        with _new_file(folder / name, replaces=os.path.lexists(to.path.with_name(name))) as descriptor:
+            write_layout(
+                descriptor,
+                layout,
+                lambda name: bytes_of(steps[name], reader, warnings),
+                progress and (lambda written, before=before: progress(before + written, total)),
+            )
+        before += sum(spec.nbytes for spec in specs)
 
 
 def bytes_of(step: Step, reader: TensorReader, warnings: list[str]) -> Iterable[Chunk]:
@@ -159,12 +166,18 @@ def _versions(source: Source, options: WriteOptions) -> Mapping[str, int] | None
     return versions and {rename_module(name, options.renames): v for name, v in versions.items()}
 
 
-def _write_file(path: Path, layout: Layout, content: _Content) -> None:
+@contextmanager
+def _new_file(path: Path, *, replaces: bool) -> Iterator[int]:
+    """A descriptor of a new file, flushed to the disk at the end where it is to replace one that must not be lost.
+
+    A new output is left to the operating system, as `cp` leaves it: after a power failure it can be made again.
+    """
     # 0666 less the umask: the mode of any new file, where mkstemp's would be 0600.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        write_layout(descriptor, layout, content.chunks)
-        os.fsync(descriptor)
+        yield descriptor
+        if replaces:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

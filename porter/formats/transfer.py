@@ -1,14 +1,12 @@
-"""Moving tensor bytes: out of a `Checkpoint`'s files and into a `Layout`, in bounded memory.
-
-Nothing here knows a format. A reader yields a tensor's C-order little-endian bytes a few MiB at a time; the writer
-puts them where the layout says and keeps the CRC-32 of every slot for the formats that store one.
-"""
+"""Reading tensor bytes out of a `Checkpoint`'s files, in bounded memory. Nothing here knows a format."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from math import prod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from isal.isal_zlib import crc32
 
 from porter.errors import ChecksumMismatch, FileIOError, Malformed, Truncated, Unsupported
 from porter.formats.dtypes import BFLOAT16
-from porter.formats.model import Checkpoint, Extent, Layout, StoredTensor
+from porter.formats.model import Checkpoint, Extent, StoredTensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +40,7 @@ class TensorReader(AbstractContextManager["TensorReader"]):
         self.checkpoint = checkpoint
         self._promised = {c.extent: c for c in checkpoint.checksums} if check_crc else {}
         self._descriptors: dict[int, int] = {}
-        self._buffer = bytearray(CHUNK_BYTES)
+        self._opening = threading.Lock()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -51,22 +49,20 @@ class TensorReader(AbstractContextManager["TensorReader"]):
             os.close(descriptor)
         self._descriptors.clear()
 
-    def chunks(self, name: str) -> Iterator[Chunk]:
+    def chunks(self, name: str) -> Iterable[Chunk]:
         """The C-order bytes of tensor `name`, whole elements at a time where its extents hold whole elements.
 
         A yielded buffer is only valid until the next one is asked for.
 
-        Raises:
+        Raises, while it is iterated:
             Truncated: the file is shorter than when it was opened.
             ChecksumMismatch: the bytes are not those the file's own CRC-32 was made from.
             FileIOError: the operating system refused.
         """
         tensor = self.checkpoint.tensors[name]
         if tensor.view is None:
-            for extent in tensor.extents:
-                yield from self._read(extent)
-        elif tensor.spec.nbytes:
-            yield from self._gather(tensor)
+            return StoredBytes(self, tensor.extents)
+        return self._gather(tensor) if tensor.spec.nbytes else ()
 
     def array(self, name: str) -> NDArray[Any]:
         """Tensor `name` as a numpy array of its shape; bfloat16 exactly widened to float32.
@@ -91,17 +87,40 @@ class TensorReader(AbstractContextManager["TensorReader"]):
             ChecksumMismatch: naming the first record whose bytes differ.
         """
         for extent in list(self._promised):
-            for _ in self._read(extent):
+            for _ in self.read(extent):
                 pass
 
-    def _read(self, extent: Extent) -> Iterator[memoryview]:
-        descriptor = self._descriptor(extent.file)
-        promise = self._promised.get(extent)
-        crc, done, view = 0, 0, memoryview(self._buffer)
-        while done < extent.length:
-            wanted = min(CHUNK_BYTES, extent.length - done)
+    def promises(self, extent: Extent) -> bool:
+        """Whether the file says which CRC-32 the bytes of `extent` have, and they were not compared yet."""
+        return extent in self._promised
+
+    def confirm(self, extent: Extent, crc: int) -> None:
+        """Compare the CRC-32 of the bytes of `extent` with what its file promises, if anything.
+
+        Raises:
+            ChecksumMismatch: they differ.
+        """
+        promise = self._promised.pop(extent, None)
+        if promise and promise.crc32 != crc:
+            raise ChecksumMismatch(
+                "the bytes are damaged: they do not match the checksum stored with them",
+                file=self.checkpoint.files[extent.file],
+                entry=promise.entry,
+                expected=f"CRC-32 {promise.crc32:08x}",
+                found=f"{crc:08x}",
+                hint="Get a fresh copy of the file; --no-checksum reads it all the same.",
+            )
+
+    def read_into(self, place: memoryview, extent: Extent, at: int) -> None:
+        """Fill `place` with the bytes of `extent` from its byte `at` on. Threads may call it at once.
+
+        Raises:
+            Truncated, FileIOError: as for `chunks`.
+        """
+        descriptor, done = self._descriptor(extent.file), 0
+        while done < len(place):
             try:
-                got = os.preadv(descriptor, [view[:wanted]], extent.offset + done)
+                got = os.preadv(descriptor, [place[done:]], extent.offset + at + done)
             except OSError as error:
                 file = self.checkpoint.files[extent.file]
                 raise FileIOError(f"reading failed: {error.strerror}", file=file) from error
@@ -110,26 +129,21 @@ class TensorReader(AbstractContextManager["TensorReader"]):
                     "the file became shorter while it was read",
                     file=self.checkpoint.files[extent.file],
                     expected=f"{extent.length} bytes at offset {extent.offset}",
-                    found=f"{done} bytes",
+                    found=f"{at + done} bytes",
                 )
-            if promise:
-                crc = crc32(view[:got], crc)
             done += got
-            yield view[:got]
-        if promise:
-            self._compare(promise.entry, promise.crc32, crc, extent)
 
-    def _compare(self, entry: str, promised: int, found: int, extent: Extent) -> None:
-        if found != promised:
-            raise ChecksumMismatch(
-                "the bytes are damaged: they do not match the checksum stored with them",
-                file=self.checkpoint.files[extent.file],
-                entry=entry,
-                expected=f"CRC-32 {promised:08x}",
-                found=f"{found:08x}",
-                hint="Get a fresh copy of the file; --no-checksum reads it all the same.",
-            )
-        self._promised.pop(extent, None)
+    def read(self, extent: Extent) -> Iterator[memoryview]:
+        """The bytes of `extent`, a few MiB at a time; their checksum is compared at the end."""
+        buffer = memoryview(bytearray(min(CHUNK_BYTES, extent.length)))
+        crc = 0
+        for at in range(0, extent.length, CHUNK_BYTES):
+            place = buffer[: extent.length - at]
+            self.read_into(place, extent, at)
+            if self.promises(extent):
+                crc = crc32(place, crc)
+            yield place
+        self.confirm(extent, crc)
 
     def _gather(self, tensor: StoredTensor) -> Iterator[memoryview]:
         """The elements a strided view picks out of its storage, in C order, block by block."""
@@ -153,13 +167,26 @@ class TensorReader(AbstractContextManager["TensorReader"]):
             yield memoryview(np.ascontiguousarray(block).tobytes())
 
     def _descriptor(self, file: int) -> int:
-        if file not in self._descriptors:
-            path = self.checkpoint.files[file]
-            try:
-                self._descriptors[file] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise FileIOError(f"cannot be opened: {error.strerror}", file=path) from error
-        return self._descriptors[file]
+        with self._opening:
+            if file not in self._descriptors:
+                path = self.checkpoint.files[file]
+                try:
+                    self._descriptors[file] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                except OSError as error:
+                    raise FileIOError(f"cannot be opened: {error.strerror}", file=path) from error
+            return self._descriptors[file]
+
+
+@dataclass(frozen=True)
+class StoredBytes:
+    """A tensor's bytes as they lie in a file; iterating reads them, a few MiB at a time."""
+
+    reader: TensorReader
+    extents: tuple[Extent, ...]
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for extent in self.extents:
+            yield from self.reader.read(extent)
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -182,52 +209,3 @@ def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     import numpy as np
 
     return (bits.astype("<u4") << np.uint32(16)).view("<f4")
-
-
-def write_layout(descriptor: int, layout: Layout, chunks_of: Callable[[str], Iterable[Chunk]]) -> None:
-    """Write one output file.
-
-    Args:
-        descriptor: a new empty file, open for writing.
-        layout: what stands where.
-        chunks_of: the C-order bytes of a tensor, by name; called once for each tensor, in order of position.
-
-    Raises:
-        OSError: from the operating system.
-        Malformed: a tensor's bytes are not as many as its slots hold.
-    """
-    os.ftruncate(descriptor, layout.size)
-    for offset, data in layout.literals:
-        _write_all(descriptor, data, offset)
-    checksums = {name: _fill_slots(descriptor, layout, name, chunks_of(name)) for name in layout.slots}
-    if layout.finish:
-        for offset, data in layout.finish(checksums):
-            _write_all(descriptor, data, offset)
-
-
-def _fill_slots(descriptor: int, layout: Layout, name: str, chunks: Iterable[Chunk]) -> tuple[int, ...]:
-    """Pour `chunks` into the slots of `name`, one after the other; their CRC-32s."""
-    remaining = iter(layout.slots[name])
-    slot, filled, crc, checksums = next(remaining, None), 0, 0, []
-    for chunk in chunks:
-        view = memoryview(chunk)
-        while view:
-            if slot is None:
-                raise Malformed("more bytes than its shape has", entry=name)
-            part = view[: slot.length - filled]
-            _write_all(descriptor, part, slot.offset + filled)
-            crc, filled, view = crc32(part, crc), filled + len(part), view[len(part) :]
-            if filled == slot.length:
-                checksums.append(crc)
-                slot, filled, crc = next(remaining, None), 0, 0
-    if filled or (slot is not None and slot.length):
-        raise Malformed("fewer bytes than its shape has", entry=name)
-    # Slots of length 0 (empty tensors) never see a chunk; the CRC-32 of nothing is 0.
-    return tuple(checksums) + (0,) * (len(layout.slots[name]) - len(checksums))
-
-
-def _write_all(descriptor: int, data: Chunk, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written

@@ -26,7 +26,7 @@ from rich.table import Table
 from porter.formats import torch_zip
 from porter.formats.dtypes import FLOAT32
 from porter.formats.model import TensorSpec
-from porter.formats.transfer import write_layout
+from porter.formats.writing import write_layout
 
 BNPORT = [sys.executable, "-c", "from porter.cli import main; main()"]
 PEER = """

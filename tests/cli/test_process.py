@@ -17,7 +17,7 @@ from nets import two_norms
 from porter.formats import safetensors
 from porter.formats.dtypes import FLOAT32
 from porter.formats.model import TensorSpec
-from porter.formats.transfer import write_layout
+from porter.formats.writing import write_layout
 
 RUN = "import sys; from porter import cli; sys.argv[0] = 'bnport'; code = cli.run(); "
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from porter.formats.dtypes import DTYPES, TEXT
 from porter.formats.model import Checkpoint, Layout, TensorSpec
-from porter.formats.transfer import TensorReader, write_layout
+from porter.formats.transfer import TensorReader
+from porter.formats.writing import write_layout
 
 Contents = dict[str, tuple[str, tuple[int, ...], bytes]]
 

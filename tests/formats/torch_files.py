@@ -13,7 +13,8 @@ import torch
 
 from porter.formats import torch_legacy, torch_zip
 from porter.formats.model import Checkpoint
-from porter.formats.transfer import TensorReader, write_layout
+from porter.formats.transfer import TensorReader
+from porter.formats.writing import write_layout
 
 READERS = {"zip": torch_zip, "legacy": torch_legacy}
 

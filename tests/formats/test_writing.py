@@ -1,0 +1,173 @@
+"""Writing a layout: every byte where it belongs, whatever borders it crosses, and every CRC-32 right."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from porter.errors import ChecksumMismatch, Malformed, Truncated
+from porter.formats import writing
+from porter.formats.dtypes import UINT8
+from porter.formats.model import Checkpoint, Checksum, Extent, Layout, Slot, StoredTensor, TensorSpec
+from porter.formats.transfer import Chunk, TensorReader
+from porter.formats.writing import write_layout
+
+REGION = 8  # bytes, so that a few dozen bytes cross many borders
+
+
+@pytest.fixture(autouse=True)
+def _small_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "REGION_BYTES", REGION)
+
+
+def cut(data: bytes, lengths: Sequence[int]) -> list[bytes]:
+    """`data` in pieces of these lengths, as far as it goes, and the rest."""
+    pieces = []
+    for length in lengths:
+        pieces.append(data[:length])
+        data = data[length:]
+    return [*pieces, data]
+
+
+LENGTHS = st.lists(st.integers(0, 20), max_size=4)
+TENSORS = st.lists(st.tuples(st.binary(max_size=60), LENGTHS, LENGTHS, st.booleans()), max_size=6)
+
+
+class Case:
+    """Tensors in extents of one file, in disorder and with gaps, to go into slots between literals of another."""
+
+    def __init__(self, folder: Path, tensors: list[tuple[bytes, list[int], list[int], bool]]) -> None:
+        stored, checksums, source = {}, [], bytearray(b"head")
+        for number in reversed(range(len(tensors))):
+            data, extent_lengths, _, _ = tensors[number]
+            extents = []
+            for piece in cut(data, extent_lengths):
+                extents.append(Extent(0, len(source), len(piece)))
+                source += piece + b"gap"
+                checksums.append(Checksum(extents[-1], zlib.crc32(piece), f"{number}"))
+            stored[f"{number}"] = StoredTensor(TensorSpec(f"{number}", UINT8, (len(data),)), tuple(extents))
+        self.path = folder / "source"
+        self.path.write_bytes(source)
+        self.checkpoint = Checkpoint(self.path, "test", (self.path,), stored, checksums=tuple(checksums))
+        self.streamed = {f"{number}" for number, tensor in enumerate(tensors) if tensor[3]}
+        self.expected, self.slots, literals = bytearray(), {}, []
+        self.checksums: dict[str, tuple[int, ...]] = {}
+        for number, (data, _, slot_lengths, _) in enumerate(tensors):
+            places = []
+            for piece in cut(data, slot_lengths):
+                literals.append((len(self.expected), b"<" + b"#" * (number * 5 % 23) + b">"))
+                self.expected += literals[-1][1]
+                places.append(Slot(len(self.expected), len(piece)))
+                self.expected += piece
+            self.slots[f"{number}"] = tuple(places)
+            self.checksums[f"{number}"] = tuple(zlib.crc32(piece) for piece in cut(data, slot_lengths))
+        literals.append((len(self.expected), b"end"))
+        self.expected += b"end"
+        self.literals = tuple(literals)
+        self.found: dict[str, tuple[int, ...]] = {}
+
+    def layout(self, *, checksums: bool) -> Layout:
+        def finish(found: object) -> Iterable[tuple[int, bytes]]:
+            assert found == self.checksums
+            yield len(self.expected), b"DONE"
+
+        size = len(self.expected) + 4 * checksums
+        return Layout(size, self.literals, self.slots, finish if checksums else None)
+
+    def write(self, *, checksums: bool) -> bytes:
+        output = self.path.with_name("output")
+        with TensorReader(self.checkpoint) as reader:
+
+            def chunks_of(name: str) -> Iterable[Chunk]:
+                chunks = reader.chunks(name)
+                return (bytes(chunk) for chunk in chunks) if name in self.streamed else chunks
+
+            descriptor = os.open(output, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            try:
+                write_layout(descriptor, self.layout(checksums=checksums), chunks_of)
+                reader.check_unread()
+            finally:
+                os.close(descriptor)
+        return output.read_bytes()
+
+
+@settings(deadline=None, max_examples=200)
+@given(tensors=TENSORS, checksums=st.booleans())
+def test_every_byte_is_where_the_layout_says(
+    tmp_path_factory: pytest.TempPathFactory,
+    tensors: list[tuple[bytes, list[int], list[int], bool]],
+    checksums: bool,
+) -> None:
+    case = Case(tmp_path_factory.mktemp("case"), tensors)
+    assert case.write(checksums=checksums) == bytes(case.expected) + b"DONE" * checksums
+
+
+def test_a_damaged_byte_is_found_in_whichever_piece_it_lies(tmp_path: Path) -> None:
+    case = Case(tmp_path, [(bytes(range(50)), [20], [7, 30], False)])
+    sound = case.path.read_bytes()
+    for at in (4, 23, 27, 56):  # first and last byte of each extent
+        case.path.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
+        with pytest.raises(ChecksumMismatch):
+            case.write(checksums=False)
+
+
+def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
+    case = Case(tmp_path, [(bytes(range(50)), [], [], False)])
+    os.truncate(case.path, 30)
+    with pytest.raises(Truncated) as raised:
+        case.write(checksums=False)
+    assert raised.value.found == "26 bytes"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("length", [19, 21])
+def test_other_lengths_than_the_slots_are_refused(tmp_path: Path, length: int, streamed: bool) -> None:
+    case = Case(tmp_path, [(bytes(20), [], [], streamed)])
+    other = StoredTensor(TensorSpec("0", UINT8, (length,)), (Extent(0, 0, length),))
+    case.checkpoint = Checkpoint(case.path, "test", (case.path,), {"0": other})
+    with pytest.raises(Malformed) as raised:
+        case.write(checksums=False)
+    assert raised.value.entry == "0"
+
+
+def test_an_error_in_one_thread_stops_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without that, a full disk would be reported only after every other thread had tried all the rest."""
+    case = Case(tmp_path, [(bytes(60), [], [], False) for _ in range(2000)])
+    calls, lock = 0, threading.Lock()
+    write = os.pwrite
+
+    def full(descriptor: int, data: memoryview, offset: int) -> int:
+        nonlocal calls
+        with lock:
+            calls += 1
+        if offset >= 4000:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        case.write(checksums=False)
+    assert calls < 4000 / REGION + 200  # of 16,000 regions
+
+
+def test_progress_counts_the_tensors_bytes_in_the_callers_thread(tmp_path: Path) -> None:
+    case = Case(tmp_path, [(bytes(60), [], [], bool(i % 2)) for i in range(300)])
+    told: list[int] = []
+    threads: set[int] = set()
+
+    def progress(done: int) -> None:
+        told.append(done)
+        threads.add(threading.get_ident())
+
+    with TensorReader(case.checkpoint) as reader, (tmp_path / "out").open("wb") as file:
+        write_layout(file.fileno(), case.layout(checksums=False), reader.chunks, progress)
+    assert told == sorted(told)
+    assert told[-1] == 300 * 60
+    assert threads == {threading.get_ident()}
