@@ -14,7 +14,8 @@ from functools import reduce
 from porter.edits import Rename, rename_all
 from porter.errors import UsageError
 from porter.formats.model import TensorSpec
-from porter.structure import CONFIDENCE, Node, Pair, Signature, Told, pair_up, tree
+from porter.namesakes import CONFIDENCE, Told
+from porter.structure import Node, Pair, Signature, pair_up, tree
 
 # From this confidence on nothing but the renames proposed fits the structure.
 UNIQUE = 0.9
@@ -23,14 +24,16 @@ _REASONS: Mapping[Told, str] = {
     "only one": "the only one of its structure",
     "names": "told from its likes by its name",
     "numbers": "told from its likes by their numbers",
-    "only one left": "the only one of its likes whose name differs",
+    "like names": "told from its likes by names that are alike",
+    "only one left": "the only one of its likes that is left",
+    "crossed names": "told from its likes by names that are alike, against the order of declaration: check it",
     "order": "told from its likes by the order of declaration alone: check it",
 }
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """One rename, how much to believe it (0 to 1, see `porter.structure.CONFIDENCE`), and why, in words."""
+    """One rename, how much to believe it (0 to 1, see `porter.namesakes.CONFIDENCE`), and why, in words."""
 
     rename: Rename
     confidence: float

@@ -8,22 +8,11 @@ single modules. Every pair carries how it was told from the others that look the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Literal
 
 from porter.formats.model import TensorSpec
-
-Told = Literal["only one", "names", "numbers", "only one left", "order"]
-
-# How much to believe a pair, by what told it from its likes. An order among likes, not a probability: below 0.9 two
-# modules could be exchanged, and nothing but the order in which they were declared says that they are not.
-CONFIDENCE: dict[Told, float] = {"only one": 1.0, "names": 1.0, "numbers": 0.9, "only one left": 0.9, "order": 0.5}
-
-# What counts: numbers, and letters that stand alone (`conv_a`, `conv_b`).
-_ORDINAL = re.compile(r"\d+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+from porter.namesakes import Told, tell_apart
 
 Shape = tuple[int, ...]
 Signature = tuple[frozenset[tuple[str, Shape]], tuple[int, ...]]
@@ -139,51 +128,15 @@ def _parts(node: Node, signatures: dict[Signature, int]) -> list[Node]:
 def _pair_likes(
     left: list[Node], right: list[Node], signatures: dict[Signature, int], within: tuple[str, str]
 ) -> list[Pair]:
-    """Pairs among as many nodes that are all alike, in the order of declaration on both sides."""
+    """Pairs among as many nodes that are all alike, in the order of declaration, below the paths `within`."""
     found = []
-    for a, b, told in tell_apart(left, right, within):
+    names = ([_below(node.path, base) for node in side] for side, base in zip((left, right), within, strict=True))
+    for i, j, told in tell_apart(*names):
+        a, b = left[i], right[j]
         inner, *_ = _pair_forests(a.children, b.children, signatures, (a.path, b.path))
         found.append(Pair(a, b, told, tuple(inner)))
     return found
 
 
-def tell_apart(
-    left: Sequence[Node], right: Sequence[Node], within: tuple[str, str] = ("", "")
-) -> list[tuple[Node, Node, Told]]:
-    """Which of `left` is which of `right`, all being alike, by what they are called or else by their order."""
-    if len(left) == 1:
-        return [(left[0], right[0], "only one")]
-    names = [[_below(node.path, base) for node in side] for side, base in zip((left, right), within, strict=True)]
-    if set(names[0]) == set(names[1]):
-        by_name = dict(zip(names[1], right, strict=True))
-        return [(node, by_name[name], "names") for name, node in zip(names[0], left, strict=True)]
-    series = [_series(side, nodes) for side, nodes in zip(names, (left, right), strict=True)]
-    if series[0] and series[0].keys() == series[1].keys():
-        pairs = ((a, b) for size, nodes in series[0].items() for a, b in zip(nodes, series[1][size], strict=True))
-        return [(a, b, "numbers") for a, b in pairs]
-    by_name = dict(zip(names[1], right, strict=True))
-    same = [(node, by_name.pop(name), name) for name, node in zip(names[0], left, strict=True) if name in by_name]
-    taken = {name for *_, name in same}
-    others = [node for name, node in zip(names[0], left, strict=True) if name not in taken]
-    told: Told = "only one left" if len(others) == 1 else "order"
-    found: list[tuple[Node, Node, Told]] = [(a, b, "names") for a, b, _ in same]
-    return found + [(a, b, told) for a, b in zip(others, by_name.values(), strict=True)]
-
-
 def _below(path: str, base: str) -> str:
     return path.removeprefix(base).removeprefix(".")
-
-
-def _series(names: Sequence[str], nodes: Sequence[Node]) -> dict[int, list[Node]]:
-    """The nodes in series, length -> nodes whose names differ in nothing but numbers.
-
-    Empty where two series are of one length, or one does not count upwards in the order of declaration: then nothing
-    tells which is which.
-    """
-    series: dict[str, list[tuple[list[int], Node]]] = {}
-    for name, node in zip(names, nodes, strict=True):
-        count = [int(n) if n.isdigit() else ord(n.lower()) for n in _ORDINAL.findall(name)]
-        series.setdefault(_ORDINAL.sub("#", name), []).append((count, node))
-    by_length = {len(members): [node for _, node in members] for members in series.values()}
-    counts = all(a[0] < b[0] for members in series.values() for a, b in pairwise(members))
-    return by_length if counts and len(by_length) == len(series) else {}

@@ -90,8 +90,10 @@ def convs(*names: str) -> Shapes:
         (("a.0", "a.1", "a.2"), ("a.1", "a.2", "a.3"), 0.9),  # and here 1 is not 1
         (("conv_a", "conv_b"), ("conv1", "conv2"), 0.9),
         (("left", "right"), ("top", "bottom"), 0.5),
-        (("q_proj", "k_proj", "v_proj"), ("q", "k", "v"), 0.5),
-        (("conv2", "conv1"), ("unit1", "unit2"), 0.5),  # declared against their numbers
+        (("q_proj", "k_proj", "v_proj"), ("q", "k", "v"), 0.9),
+        (("to_q", "to_k", "to_v", "to_out.0"), ("query", "key", "value", "proj"), 0.9),
+        (("attn_norm", "mlp_norm"), ("attention.norm", "feed.norm"), 0.9),
+        (("enc.0", "enc.1", "dec.0", "dec.1"), ("encoder.0", "encoder.1", "decoder.0", "decoder.1"), 0.9),
         (("main", "aux"), ("main", "extra"), 0.9),
     ],
 )
@@ -103,6 +105,15 @@ def test_confidence_is_what_tells_likes_apart(
     assert [name.removesuffix(".weight") for name in renamed(before, found).values()] == list(target)
     assert min(proposal.confidence for proposal in found.proposals) == confidence
     assert found.is_unique == (confidence >= UNIQUE)
+
+
+def test_like_names_outweigh_the_order_of_declaration() -> None:
+    before = specs(convs("to_q", "to_k", "to_v", "to_out"))
+    found = align(before, specs(convs("value", "out", "key", "query")))
+    expected = {"to_q.weight": "query.weight", "to_k.weight": "key.weight", "to_v.weight": "value.weight"}
+    assert renamed(before, found) == {**expected, "to_out.weight": "out.weight"}
+    assert {proposal.confidence for proposal in found.proposals} == {0.7}
+    assert not found.is_unique
 
 
 def test_what_lies_in_an_unsure_place_is_no_surer() -> None:
