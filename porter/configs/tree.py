@@ -250,9 +250,13 @@ def spliced(text: str, splices: Iterable[Splice]) -> str:
 
 def undone(text: str, splices: Iterable[Splice]) -> list[Splice]:
     """The splices that turn `spliced(text, splices)` back into `text`."""
-    back, shift = [], 0
+    back: list[Splice] = []
+    shift = 0
     for start, end, new in sorted(splices):
-        back.append(Splice(start + shift, start + shift + len(new), text[start:end]))
+        at, before = start + shift, text[start:end]
+        if back and back[-1].end == at:  # one splice of both: two at one place have no order
+            at, before = back[-1].start, back.pop().text + before
+        back.append(Splice(at, start + shift + len(new), before))
         shift += len(new) - (end - start)
     return back
 
