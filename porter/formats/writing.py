@@ -12,7 +12,6 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -105,18 +104,22 @@ def write_layout(
 
 
 def _run_in(threads: int, work: _Work, progress: Callable[[int], None] | None) -> None:
-    with ThreadPoolExecutor(threads, "bnport-write") as executor:
-        try:
-            running = {executor.submit(work.run) for _ in range(threads)}
-            while running:
-                ended, running = wait(running, _TICK, FIRST_EXCEPTION)
-                for future in ended:
-                    future.result()
+    workers = [threading.Thread(target=work.run_or_fail, name="bnport-write") for _ in range(threads)]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            while worker.is_alive():
+                worker.join(_TICK)
                 if progress:
                     progress(work.done)
-        finally:
-            # After an error or a signal no thread takes another region.
-            work.stopped = True
+    finally:
+        # After a signal no thread takes another region.
+        work.stopped = True
+        for worker in workers:
+            worker.join()
+    if work.errors:
+        raise work.errors[0]
 
 
 class _Work:
@@ -125,12 +128,21 @@ class _Work:
     def __init__(self, descriptor: int, layout: Layout, chunks_of: Callable[[str], Iterable[Chunk]]) -> None:
         self.done = 0
         self.stopped = False
+        self.errors: list[Exception] = []
         self._descriptor = descriptor
         self._layout = layout
         self._stored: dict[str, StoredBytes] = {}
         self._crcs: dict[str, list[_Crc]] = defaultdict(list)
         self._lock = threading.Lock()
         self._regions = self._cut(chunks_of)
+
+    def run_or_fail(self) -> None:
+        """`run` for a thread: an error ends them all, and is kept for the caller's thread to raise."""
+        try:
+            self.run()
+        except Exception as error:
+            self.errors.append(error)
+            self.stopped = True
 
     def run(self) -> None:
         """Write regions until none is left."""
