@@ -116,7 +116,7 @@ def _run_in(threads: int, work: _Work, progress: Callable[[int], None] | None) -
     finally:
         # After a signal no thread takes another region.
         work.stopped = True
-        for worker in workers:
+        for worker in filter(threading.Thread.is_alive, workers):
             worker.join()
     if work.errors:
         raise work.errors[0]
