@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from porter.edits import Rename, rename_all
@@ -19,6 +19,8 @@ from porter.structure import Node, Pair, Signature, pair_up, tree
 
 # From this confidence on nothing but the renames proposed fits the structure.
 UNIQUE = 0.9
+# Below it a person, or a run of both networks, has to confirm a rename.
+_CREDIBLE = 0.6
 
 _REASONS: Mapping[Told, str] = {
     "only one": "the only one of its structure",
@@ -100,7 +102,8 @@ def align(output: Sequence[TensorSpec], parameters: Sequence[TensorSpec]) -> Ali
     level = [(pair, "", "", pair.told) for pair in pairs]
     while level:
         moves = [move for pair, old, new, told in level for move in _moves(pair, old, new, told)]
-        for rename, told in _scheduled(moves, names):
+        for found, told in _scheduled(moves, names):
+            rename = replace(found, unchecked=CONFIDENCE[told] < _CREDIBLE)
             proposals.append(Proposal(rename, CONFIDENCE[told], _REASONS[told]))
             names = [rename.apply(name) for name in names]
         level = [

@@ -13,6 +13,7 @@ from porter.destination import Destination, WriteOptions, destination, plan_for
 from porter.edits import Rename
 from porter.errors import BackendError, UsageError, VerificationFailed
 from porter.formats import open_checkpoint
+from porter.layers.hyperparameters import check_hyperparameters
 from porter.layers.model import Layer
 from porter.network import torch_aliases
 from porter.optimizer.classes import class_written
@@ -140,7 +141,17 @@ def _with_rules(
     for path in reversed(rules):
         read = port_rules.read(Path(path))
         given, how = read.for_source(given), read.for_output(how)
+    _check_settings("", eps=given.eps, momentum=given.momentum)
+    for pattern, values in given.hyperparameters:
+        check_hyperparameters(f"hyperparameters {pattern!r}", values)
     return given, how
+
+
+def _check_settings(prefix: str, **values: float | None) -> None:
+    """Check the settings that are given, those of options called as they are behind `prefix`."""
+    for name, value in values.items():
+        if value is not None:
+            check_hyperparameters(f"--{prefix}{name}", {name: value})
 
 
 def convert(
@@ -204,6 +215,7 @@ def convert(
         *remarks(plan, opened.layers),
         *remarks_on_the_way_back(opened, plan),
         *(f"applied to fit {network}: {one.option}" for one in renames),
+        *([] if inputs else port_rules.unchecked_notes(write.renames)),
     )
     if dry_run:
         return Conversion(opened, to, plan, None, None, notes)
@@ -255,6 +267,7 @@ def verify(
         InputError, Undecided, UsageError, BackendError: see `porter.errors`. A failed check is no error: it is in
         the result.
     """
+    _check_settings("target-", eps=target_eps, momentum=target_momentum)
     target = Path(output)
     if not (write_options or rules):
         write_options = _recorded_options(target)
@@ -269,8 +282,10 @@ def verify(
     notes = [*found.warnings, *_taken_from_the_record(write)]
     if inputs:
         found = replace(found, network=_compare_networks(opened, plan, target, given, inputs, run))
-    elif network and given.model and given.net:
-        notes.append("--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too")
+    else:
+        notes += port_rules.unchecked_notes(write.renames)
+        if network and given.model and given.net:
+            notes.append("--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too")
     return replace(found, warnings=tuple(notes))
 
 

@@ -3,6 +3,7 @@
     strip_prefix = "module."                # as --strip-prefix
     dtype = "float32"                       # as --dtype
     drop = ["aux_head"]                     # tensors and modules of the source that do not travel
+    unchecked = ["neck"]                    # renames below that `--align` is unsure of, until you have looked at them
 
     [layers]                                # as --layer
     "stem.*" = "BatchNorm3d"
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,23 +29,18 @@ from typing import Any
 from porter.destination import WriteOptions
 from porter.edits import Rename
 from porter.errors import FileIOError, UsageError
+from porter.layers.hyperparameters import CUMULATIVE, check_hyperparameters
 from porter.layers.model import Layer
 from porter.layers.patterns import ROOT
 from porter.layers.settings import Settings, invert_momentum
 from porter.plan import dtype_called
 from porter.source import Source, SourceOptions
 
-# Hyper-parameter -> the types a file may give it.
-_HYPERPARAMETERS: Mapping[str, tuple[type, ...]] = {
-    "eps": (float, int),
-    "momentum": (float, int, str),
-    "affine": (bool,),
-    "statistics": (str,),
-}
 _TYPES: Mapping[str, type] = {
     "strip_prefix": str,
     "dtype": str,
     "drop": list,
+    "unchecked": list,
     "layers": dict,
     "rename": dict,
     "hyperparameters": dict,
@@ -99,32 +95,23 @@ def read(path: Path) -> Rules:
     for key, value in document.items():
         _demand(key in _TYPES, f"{entry}: {key}", ", ".join(_TYPES), "an unknown key")
         _demand(isinstance(value, _TYPES[key]), f"{entry}: {key}", _TYPES[key].__name__, repr(value))
-    for key in ("layers", "rename", "drop"):
+    for key in ("layers", "rename", "drop", "unchecked"):
         values = document.get(key, ())
         for value in values.values() if isinstance(values, dict) else values:
             _demand(isinstance(value, str), f"{entry}: {key}", "strings", repr(value))
+    renames, unchecked = document.get("rename", {}), document.get("unchecked", ())
+    for pattern in unchecked:
+        _demand(pattern in renames, f"{entry}: unchecked", "patterns that stand in [rename]", pattern)
     for pattern, values in document.get("hyperparameters", {}).items():
-        _check_hyperparameters(f"{entry}: hyperparameters {pattern!r}", values)
+        check_hyperparameters(f"{entry}: hyperparameters {pattern!r}", values)
     return Rules(
         layers=tuple(document.get("layers", {}).items()),
         hyperparameters=tuple(document.get("hyperparameters", {}).items()),
-        renames=tuple(Rename(pattern, to) for pattern, to in document.get("rename", {}).items()),
+        renames=tuple(Rename(pattern, to, pattern in unchecked) for pattern, to in renames.items()),
         drop=tuple(document.get("drop", ())),
         strip_prefix=document.get("strip_prefix", ""),
         dtype=document.get("dtype"),
     )
-
-
-def _check_hyperparameters(entry: str, values: object) -> None:
-    _demand(isinstance(values, dict), entry, "a table such as { eps = 1e-3, momentum = 0.05 }", repr(values))
-    assert isinstance(values, dict)
-    for key, value in values.items():
-        _demand(key in _HYPERPARAMETERS, entry, ", ".join(_HYPERPARAMETERS), key)
-        is_number = not isinstance(value, bool) or bool in _HYPERPARAMETERS[key]
-        _demand(is_number and isinstance(value, _HYPERPARAMETERS[key]), entry, f"another {key}", repr(value))
-    momentum, statistics = values.get("momentum", 0.1), values.get("statistics", "tracked")
-    _demand(not isinstance(momentum, str) or momentum == "cumulative", entry, 'a number or "cumulative"', momentum)
-    _demand(statistics in ("tracked", "batch", "frozen"), entry, "statistics tracked, batch or frozen", statistics)
 
 
 def _demand(holds: bool, entry: str, expected: str, found: object) -> None:
@@ -149,6 +136,20 @@ def write(path: Path, text: str) -> None:
         raise FileIOError(f"cannot be written: {error.strerror}", file=path) from error
 
 
+def write_proposals(path: Path, rows: Iterable[tuple[Rename, str]]) -> bool:
+    """Write proposed renames, each with a remark, as a rules file; False where `path` exists and says something else.
+
+    Raises:
+        FileIOError: the operating system refused.
+    """
+    text = text_of_renames(rows)
+    try:
+        write(path, text)
+    except UsageError:
+        return path.read_text("utf-8", errors="replace") == text
+    return True
+
+
 @dataclass
 class _Lines:
     """A rules file being written."""
@@ -164,40 +165,55 @@ class _Lines:
 def text_of(source: Source) -> str:
     """The rules file that says of a checkpoint what was recognised in it, to edit and to use.
 
-    Used unchanged it leads to the same conversion. Layers whose kind is open are comments in it, with the choice.
+    Used unchanged it leads to the same conversion. Layers whose kind is open, or which of several kinds that are
+    converted alike, are comments in it, with the choice.
     """
     file = _Lines(
         [f"# What bnport recognised in {_safe(source.checkpoint.path.name)}, to edit: convert --rules uses it."]
     )
     if source.wrapper:
         file.lines.append(f'# strip_prefix = "auto"  # removes {_safe(source.wrapper)}')
-    file.table("layers", (_layer_row(layer) for layer in source.layers if _says_something(layer)))
+    file.table("layers", (_layer_row(layer) for layer in source.layers if layer.kinds))
     file.table("hyperparameters", _settings_rows(source))
     return "\n".join(file.lines) + "\n"
 
 
 def text_of_renames(rows: Iterable[tuple[Rename, str]]) -> str:
     """The rules file of proposed renames, each with a remark."""
+    rows = list(rows)
     file = _Lines(["# Renames that bnport convert --align proposes. Check them, then use them with --rules."])
+    unchecked = [_quoted(rename.pattern) for rename, _ in rows if rename.unchecked]
+    if unchecked:
+        file.lines += ["# Take out of this list what you have checked.", f"unchecked = [{', '.join(unchecked)}]"]
     file.table(
         "rename", (f"{_quoted(r.pattern)} = {_quoted(r.replacement)}  # {_safe(remark)}" for r, remark in rows)
     )
     return "\n".join(file.lines) + "\n"
 
 
-def _says_something(layer: Layer) -> bool:
-    """Kinds that share one rule and cannot be told apart need not be: they are recognised again as they are."""
-    return bool(layer.kinds) and (len(layer.kinds) == 1 or layer.certainty == "undecided")
+def unchecked_notes(renames: Sequence[Rename]) -> Iterator[str]:
+    """What to do about renames of rules files that nobody has confirmed."""
+    unchecked = [f"{one.pattern} -> {one.replacement}" for one in renames if one.unchecked]
+    if unchecked:
+        yield (
+            f"{len(unchecked)} renames ({unchecked[0]}{', ...' * (len(unchecked) > 1)}) rest on the order of "
+            "declaration alone: --input-shape, with --model and --net, runs both networks whole; or take them out of "
+            "`unchecked` in the rules file once you have looked at them"
+        )
 
 
 def _layer_row(layer: Layer) -> str:
-    why = "; ".join(piece.text for piece in layer.evidence)
+    """A row, or a comment where the row would say more than is known, or what no file can be told."""
+    kinds = " or ".join(kind.name for kind in layer.kinds)
+    row = f"{_key(layer)} = {_quoted(layer.kinds[0].name)}"
     if layer.certainty == "undecided":
-        choice = " or ".join(kind.name for kind in layer.kinds)
-        return f"# {_key(layer)} = {_quoted(layer.kinds[0].name)}  # undecided: {choice} ({_safe(why)})"
+        why = "; ".join(piece.text for piece in layer.evidence)
+        return f"# {row}  # undecided: {kinds} ({_safe(why)})"
+    if len(layer.kinds) > 1:
+        return f"# {row}  # {kinds}, which are converted alike"
     if not layer.tensors and all(piece.source == "network" for piece in layer.evidence):
-        return f"# {_key(layer)} = {_quoted(layer.kind.name)}  # owns no tensor: only --model or --net tells of it"
-    return f"{_key(layer)} = {_quoted(layer.kind.name)}"
+        return f"# {row}  # owns no tensor: only --model or --net tells of it"
+    return row
 
 
 def _settings_rows(source: Source) -> Iterator[str]:
@@ -219,7 +235,7 @@ def _known(settings: Settings, *, in_mindspore: bool) -> Iterator[tuple[str, str
         momentum = settings.momentum
         if momentum is not None and in_mindspore:
             momentum = invert_momentum(momentum)
-        yield "momentum", '"cumulative"' if momentum is None else _number(momentum)
+        yield "momentum", _quoted(CUMULATIVE) if momentum is None else _number(momentum)
     if "affine" in known:
         yield "affine", "true" if settings.affine else "false"
     if "statistics" in known:

@@ -12,6 +12,7 @@ from porter.errors import Malformed, Undecided, UsageError
 from porter.formats import open_checkpoint
 from porter.formats.dtypes import DType
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
+from porter.layers.hyperparameters import CUMULATIVE
 from porter.layers.kinds import KEEP, KINDS, Dialect, Kind, kind_called
 from porter.layers.model import Layer
 from porter.layers.patterns import matches
@@ -286,7 +287,7 @@ def _configured(
     """The layers with the settings of their batch normalisations as `hyperparameters` says, the last match last."""
     for pattern, values in hyperparameters:
         said = dict(values)
-        if said.get("momentum") == "cumulative":
+        if said.get("momentum") == CUMULATIVE:
             said["momentum"] = None
         elif "momentum" in said and dialect == "mindspore":
             said["momentum"] = invert_momentum(said["momentum"])

@@ -151,7 +151,7 @@ def fit(
 
     Raises:
         DoesNotFit: a name, shape or dtype differs, and is not to be mended or cannot be.
-        UsageError: `rules_file` exists.
+        FileIOError: `rules_file` cannot be written.
     """
     output = [step.target for step in plan.steps if step.target and not step.optimizer]
     parameters = parameters_of(reference, plan.to)
@@ -172,7 +172,7 @@ def fit(
 def _told(
     proposed: Alignment, remaining: Sequence[Difference], mode: Literal["propose", "apply"], rules_file: Path | None
 ) -> str:
-    """What to do about proposals; writes them to `rules_file`."""
+    """What to do about proposals; writes them to `rules_file`, unless there is one."""
     left = f" {len(remaining)} differences remain with them, the first: {remaining[0]}." if remaining else ""
     if not proposed.proposals:
         return f"No rename would mend it.{left}"
@@ -181,7 +181,9 @@ def _told(
     if rules_file is None:
         return f"These renames are proposed.{why}{left}"
     rows = [(proposal.rename, proposal.remark) for proposal in proposed.proposals]
-    port_rules.write(rules_file, port_rules.text_of_renames(rows))
+    if not port_rules.write_proposals(rules_file, rows):
+        others = f"{rules_file}, which exists already, says something else and is left as it is"
+        return f"These renames are proposed.{why}{left} {others}: use it with --rules, or remove it."
     return (
         f"These renames are proposed, and written to {rules_file}.{why}{left} Check them, then --rules {rules_file}."
     )

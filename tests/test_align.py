@@ -105,6 +105,7 @@ def test_confidence_is_what_tells_likes_apart(
     assert [name.removesuffix(".weight") for name in renamed(before, found).values()] == list(target)
     assert min(proposal.confidence for proposal in found.proposals) == confidence
     assert found.is_unique == (confidence >= UNIQUE)
+    assert {proposal.rename.unchecked for proposal in found.proposals} == {confidence < 0.6}
 
 
 def test_like_names_outweigh_the_order_of_declaration() -> None:

@@ -22,6 +22,7 @@ FULL = """
 strip_prefix = "module."
 dtype = "float16"
 drop = ["aux_head", "re:^teacher"]
+unchecked = ["a"]
 
 [layers]
 "stem.*" = "BatchNorm3d"
@@ -50,7 +51,7 @@ def test_every_key_is_read_and_order_is_kept(tmp_path: Path) -> None:
             ("stem.*", {"eps": 1e-3, "momentum": "cumulative"}),
             ("head", {"affine": False, "statistics": "batch", "momentum": 1}),
         ),
-        renames=(Rename("b", "a"), Rename("a", "z")),
+        renames=(Rename("b", "a"), Rename("a", "z", unchecked=True)),
         drop=("aux_head", "re:^teacher"),
         strip_prefix="module.",
         dtype="float16",
@@ -65,12 +66,16 @@ def test_every_key_is_read_and_order_is_kept(tmp_path: Path) -> None:
         ("dtype = 16", "dtype"),
         ("drop = 'aux'", "drop"),
         ("drop = [1]", "drop"),
+        ("unchecked = ['a']\n[rename]\nb = 'c'", "unchecked"),
         ("[layers]\nstem = 3", "layers"),
         ("[layers.stem]\nx = 'BatchNorm3d'", "layers"),
         ("[rename]\na = 'b.*'", "more wildcards"),
         ("[hyperparameters]\na = 1", "hyperparameters 'a'"),
         ("[hyperparameters]\na = { epsilon = 1e-3 }", "epsilon"),
         ("[hyperparameters]\na = { eps = true }", "eps"),
+        ("[hyperparameters]\na = { eps = nan }", "found nan"),
+        ("[hyperparameters]\na = { eps = -1e-3 }", "eps"),
+        ("[hyperparameters]\na = { momentum = inf }", "found inf"),
         ("[hyperparameters]\na = { momentum = 'none' }", "cumulative"),
         ("[hyperparameters]\na = { statistics = 'never' }", "statistics"),
     ],
@@ -90,7 +95,7 @@ def test_a_missing_file_is_a_wrong_call(tmp_path: Path) -> None:
 @given(pairs=st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.text()), max_size=3))
 def test_any_name_survives_the_file(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
     unique = {a.replace("*", ""): b.replace("*", "") for a, b in pairs if not a.startswith("re:")}
-    renames = [Rename(a, b) for a, b in unique.items() if b.isprintable()]
+    renames = [Rename(a, b, unchecked=len(a) > 2) for a, b in unique.items() if b.isprintable()]
     path = written(tmp_path, port_rules.text_of_renames((one, "why\n# not") for one in renames))
     assert list(port_rules.read(path).renames) == renames
 
@@ -151,6 +156,23 @@ def test_what_is_undecided_stands_there_as_a_comment(tmp_path: Path) -> None:
     assert "BatchNorm3d" in line
     assert "InstanceNorm3d" in line
     assert port_rules.read(written(tmp_path, text)) == Rules()
+
+
+def test_what_may_be_either_of_two_kinds_that_are_converted_alike_stands_there_too(tmp_path: Path) -> None:
+    torch.save(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)).state_dict(), tmp_path / "net.pth")
+    text = porter.inspect(tmp_path / "net.pth").rules
+    (line,) = [line for line in text.splitlines() if '"1"' in line]
+    assert line.startswith("# ")
+    assert "LayerNorm" in line
+    assert "GroupNorm" in line
+    assert dict(port_rules.read(written(tmp_path, text)).layers) == {"0": "Linear"}
+
+
+def test_every_layer_stands_in_the_file(tmp_path: Path) -> None:
+    """As a row, or as a comment that says why not."""
+    torch.save(ports.TorchNet().state_dict(), tmp_path / "net.pth")
+    found = porter.inspect(tmp_path / "net.pth")
+    assert all(f'"{layer.name}" = ' in found.rules for layer in found.source.layers)
 
 
 def test_options_outweigh_the_file_and_a_later_file_an_earlier_one(tmp_path: Path) -> None:

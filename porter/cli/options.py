@@ -37,8 +37,6 @@ class _Finite(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{value} is no finite number", param, ctx)
 
 
-EPS = _Finite(min=0)
-MOMENTUM = _Finite(0, 1)
 _TOLERANCE = _Finite(min=0)
 
 
@@ -104,8 +102,8 @@ source_options = _together(
         help="A rules file of the port (TOML): layers, renames, drops, hyper-parameters; `bnport inspect "
         "--write-rules` writes one. Repeatable.",
     ),
-    click.option("--eps", type=EPS, help="eps of batch normalisations where SOURCE does not know it."),
-    click.option("--momentum", type=MOMENTUM, help="Their momentum, in the terms of SOURCE's framework."),
+    click.option("--eps", type=float, help="eps of batch normalisations where SOURCE does not know it."),
+    click.option("--momentum", type=float, help="Their momentum, in the terms of SOURCE's framework."),
     click.option("--record", type=_PATH, help="The record of the conversion that wrote SOURCE (default: beside it)."),
 )
 

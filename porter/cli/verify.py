@@ -9,8 +9,6 @@ import click
 
 from porter import api
 from porter.cli.options import (
-    EPS,
-    MOMENTUM,
     input_shape_option,
     name_options,
     output_options,
@@ -31,9 +29,9 @@ from porter.verification.activations import NetworkInput
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(path_type=Path))
 @name_options
-@click.option("--target-eps", type=EPS, help="eps of the layers on OUTPUT's side (default: the source's).")
+@click.option("--target-eps", type=float, help="eps of the layers on OUTPUT's side (default: the source's).")
 @click.option(
-    "--target-momentum", type=MOMENTUM, help="Their momentum, in OUTPUT's terms (default: the source's, translated)."
+    "--target-momentum", type=float, help="Their momentum, in OUTPUT's terms (default: the source's, translated)."
 )
 @source_options
 @input_shape_option

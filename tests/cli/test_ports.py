@@ -17,6 +17,8 @@ from nets import assert_same, randomised
 PORTS = str(Path(ports.__file__))
 TORCH = ("--model", f"{PORTS}:TorchNet")
 SHAPE = ("--input-shape", "2x3x4x6x8")
+PAIR = ("convert", "pair.pth", "-o", "pair.ckpt", "--model", f"{PORTS}:TorchPair", "--net", f"{PORTS}:other_words")
+PAIR_SHAPE = ("--input-shape", "1x2x2x2x2")
 # By hand, for ports.Wrapped.
 RENAMES = (
     "stem.0=stem.conv",
@@ -148,7 +150,9 @@ def test_align_proposes_a_rules_file_and_applies_it_when_told(
     assert {path.name for path in Path().iterdir()} == {"net.pth", "net.ckpt.rules.toml"}
     renames = proposed.json["proposed"]["renames"]
     assert min(rename["confidence"] for rename in renames) >= 0.9
-    assert bnport(*call, "--align").code == 2  # the file may have been edited
+    again = bnport(*call, "--align")
+    assert again.code == 1
+    assert "written to net.ckpt.rules.toml" in again.err
     assert bnport(*call, "--rules", "net.ckpt.rules.toml", "-q", "--no-verify").code == 0
     by_rules = Path("net.ckpt").read_bytes()
     Path("net.ckpt").unlink()
@@ -182,14 +186,49 @@ def test_align_does_nothing_where_the_names_match(bnport: Any, net: dict[str, to
 
 def test_what_is_not_unique_is_not_applied(bnport: Any) -> None:
     torch.save(randomised(ports.TorchPair()).state_dict(), "pair.pth")
-    failed = bnport(
-        "convert", "pair.pth", "-o", "pair.ckpt", "--model", f"{PORTS}:TorchPair", "--net", f"{PORTS}:other_words",
-        "--align=apply", "--input-shape", "1x2x2x2x2",
-    )  # fmt: skip
+    failed = bnport(*PAIR, "--align=apply", *PAIR_SHAPE)
     assert failed.code == 1
     assert "Not applied: 2 of the renames could be others as well" in failed.err
     assert "left -> top (50%: told from its likes by the order of declaration alone: check it)" in failed.err
     assert not Path("pair.ckpt").exists()
+
+
+def test_a_rules_file_that_is_there_hides_no_proposals(bnport: Any) -> None:
+    torch.save(randomised(ports.TorchPair()).state_dict(), "pair.pth")
+    assert bnport(*PAIR, "--align").code == 1
+    applied = bnport(*PAIR, "--align=apply", *PAIR_SHAPE)
+    assert applied.code == 1
+    assert "Not applied: 2 of the renames could be others as well" in applied.err
+    edited = '[rename]\n"right" = "top"\n'
+    Path("pair.ckpt.rules.toml").write_text(edited)
+    for mode in (("--align",), ("--align=apply", *PAIR_SHAPE)):
+        failed = bnport(*PAIR, *mode)
+        assert failed.code == 1
+        assert "left -> top (50%" in failed.err
+        assert "pair.ckpt.rules.toml, which exists already, says something else and is left as it is" in failed.err
+    assert Path("pair.ckpt.rules.toml").read_text() == edited
+
+
+def test_renames_that_nobody_checked_are_warned_of_until_someone_does(bnport: Any) -> None:
+    torch.save(randomised(ports.TorchPair()).state_dict(), "pair.pth")
+    assert bnport(*PAIR, "--align").code == 1
+    rules = Path("pair.ckpt.rules.toml")
+    call = (*PAIR, "--rules", str(rules))
+    warning = "2 renames (left -> top, ...) rest on the order of declaration alone"
+    assert warning in bnport(*call, "--dry-run").err
+    done = bnport(*call)
+    assert (done.code, warning in done.err) == (0, True)
+    verify = ("verify", "pair.pth", "pair.ckpt", *PAIR[4:], "--rules", str(rules))
+    assert warning in bnport(*verify).err
+    assert warning not in bnport(*verify, *PAIR_SHAPE).err
+    Path("pair.ckpt").unlink()
+    assert warning not in bnport(*call, *PAIR_SHAPE).err
+    text = rules.read_text()
+    assert 'unchecked = ["left", "right"]' in text
+    rules.write_text(text.replace('"left", ', ""))
+    assert "1 renames (right -> bottom) rest" in bnport(*verify).err
+    rules.write_text(text.replace('unchecked = ["left", "right"]', ""))
+    assert "rest on the order" not in bnport(*verify).err
 
 
 def test_what_is_unique_by_name_but_computes_otherwise_is_refuted(bnport: Any) -> None:
