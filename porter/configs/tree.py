@@ -13,9 +13,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from porter.errors import Malformed
+
+# Levels of nesting that YAML and TOML may have: no config that a person wrote comes near it.
+DEEPEST = 200
 
 
 class Span(NamedTuple):
@@ -131,10 +134,16 @@ class Mapping:
 
     def entry(self, name: str) -> Entry | None:
         """The entry called `name` of this mapping, else of those merged into it."""
-        for entry in self.entries:
-            if entry.name == name:
-                return entry
-        return next(filter(None, (mapping.entry(name) for mapping in self.merged)), None)
+        seen: set[Mapping] = set()  # merging a mapping twice, and that twice, must not take ever longer
+        waiting = [self]
+        while waiting:
+            mapping = waiting.pop()
+            for entry in mapping.entries:
+                if entry.name == name:
+                    return entry
+            seen.add(mapping)
+            waiting += [merged for merged in reversed(mapping.merged) if merged not in seen]
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +205,10 @@ class Document(ABC):
         roots: its trees, in the order of the file.
         needs_person: what the format's reader found that no rule can translate.
         imports: in Python, those that batch normalisations are named through.
+        is_code: its names are assigned and used by code, which no search of the tree follows.
     """
+
+    is_code: ClassVar[bool] = False
 
     text: str
     roots: Sequence[Root]
@@ -273,6 +285,6 @@ def scalars(node: Node) -> Iterator[Scalar]:
         if isinstance(node, Scalar):
             yield node
         elif isinstance(node, Mapping):
-            waiting += [entry.value for entry in reversed(node.entries)]
+            waiting += [*reversed(node.merged), *(entry.value for entry in reversed(node.entries))]
         else:
             waiting += reversed(node.items)
