@@ -1,0 +1,285 @@
+"""Python: configs and model source. The syntax tree says what is where; nothing in the file is imported or run.
+
+The roots of a document are every scope (the module, a class, a function) as a mapping of what is assigned in it and
+of its parameters' defaults, `a.b = 1` and `a["b"] = 1` as nested mappings; and every other outermost call, dict, list
+or tuple, named after the scope it stands in ("UNet.__init__").
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from porter.configs.formats.python_edits import Layout, PythonDocument
+from porter.configs.formats.python_names import (
+    Meaning,
+    Names,
+    Scope,
+    is_batchnorm,
+    is_super_init,
+    parameters,
+    scopes_of,
+)
+from porter.configs.formats.python_person import places_for_a_person
+from porter.configs.formats.python_source import Function, Source, expressions, module_of, statements
+from porter.configs.tree import (
+    Entry,
+    Expression,
+    Import,
+    ListNode,
+    Mapping,
+    NeedsPerson,
+    Node,
+    Root,
+    Scalar,
+    Span,
+    Value,
+)
+
+
+def parse(text: str) -> PythonDocument:
+    """The document of a Python file; a byte order mark may stand first.
+
+    Raises:
+        Malformed: it is no Python that this interpreter reads; with line and column.
+        LimitExceeded: it nests too deep.
+    """
+    reader = _Reader(Source(text))
+    roots = [root for scope in scopes_of(module_of(text)).walked() for root in reader.roots(scope)]
+    # The module's own mapping comes first, wherever it starts.
+    roots.sort(key=lambda root: (root.name != "", root.node.span))
+    return PythonDocument(
+        text, roots, sorted(reader.needs_person), sorted(reader.imports), reader.layouts, reader.assignments
+    )
+
+
+@dataclass
+class _Section:
+    """What is assigned under one dotted prefix, while it is being gathered."""
+
+    key: Scalar | None = None
+    entries: list[Entry] = field(default_factory=list)
+    inner: dict[str, _Section] = field(default_factory=dict)
+
+    def add(self, path: Sequence[Scalar], value: Node) -> Entry:
+        """Put `value` at `path`."""
+        section = self
+        for key in path[:-1]:
+            section = section.inner.setdefault(str(key.value), _Section(key))
+        section.entries.append(Entry(str(path[-1].value), value, path[-1]))
+        return section.entries[-1]
+
+    def mapping(self) -> Mapping:
+        """What was gathered, in the order of the file."""
+        inner = [Entry(name, section.mapping(), section.key) for name, section in self.inner.items()]
+        entries = sorted([*self.entries, *inner], key=lambda entry: entry.key.span if entry.key else entry.value.span)
+        ends = [entry.value.span.end for entry in entries]
+        return Mapping(Span(entries[0].key.span.start if entries[0].key else 0, max(ends)), tuple(entries))
+
+
+@dataclass
+class _Reader:
+    """Makes nodes of syntax, each once, and remembers beside them what changing them takes."""
+
+    source: Source
+    names: Names = field(default_factory=Names)
+    nodes: dict[ast.expr, Node] = field(default_factory=dict)
+    waiting: list[ast.AST] = field(default_factory=list)
+    layouts: dict[Mapping, Layout] = field(default_factory=dict)
+    assignments: dict[Entry, Span] = field(default_factory=dict)
+    needs_person: list[NeedsPerson] = field(default_factory=list)
+    imports: set[Import] = field(default_factory=set)
+
+    def roots(self, scope: Scope) -> Iterator[Root]:
+        """What one scope holds, the scopes inside it left out."""
+        left_alone = places_for_a_person(scope, self.names, self.source)
+        self.needs_person += left_alone.values()
+        section = _Section()
+        if isinstance(scope.node, Function) and scope.parent:
+            for parameter, default in parameters(scope.node.args):
+                if default is not None:
+                    section.add([self._name(self.source.span(parameter).start)], self.node(default, scope.parent))
+        if isinstance(scope.node, ast.ClassDef) and scope.parent and self.names.base(scope.node, scope.parent).name:
+            # A batch normalisation of the user's: its bases may be dotted names.
+            bases = tuple(self.node(base, scope.parent) for base in scope.node.bases)
+            yield Root(scope.name, ListNode(Span(bases[0].span.start, bases[-1].span.end), bases))
+        for statement in statements(scope.node):
+            if statement in left_alone or not self._assigned(statement, scope, section):
+                self.waiting += expressions(statement)
+        yield from [Root(scope.name, node) for node in self._outermost(scope, left_alone)]
+        if section.entries or section.inner:
+            yield Root(scope.name, section.mapping())
+
+    def _assigned(self, statement: ast.stmt, scope: Scope, section: _Section) -> bool:
+        """Put what a statement assigns into `section`; whether it assigns to names, keys and attributes alone."""
+        match statement:
+            case ast.Assign(targets=targets, value=value):
+                paths = [self._path(target) for target in targets]
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                paths = [self._path(target)]
+            case _:
+                return False
+        if not all(paths):
+            return False
+        entries = [section.add(path, self.node(value, scope)) for path in paths]
+        if len(entries) == 1:
+            self.assignments[entries[0]] = self.source.span(statement)
+        return True
+
+    def _path(self, target: ast.expr) -> list[Scalar]:
+        """The keys of a target such as `cfg.model["bn"].momentum`; none where it is anything else."""
+        path: list[Scalar] = []
+        while not isinstance(target, ast.Name):
+            match target:
+                case ast.Attribute(value=inner):
+                    end = self.source.span(target).end
+                    written = re.search(r"\w+$", self.source.text[max(end - 4 * len(target.attr), 0) : end])
+                    path.append(self._name(end - len(written[0]) if written else end))
+                case ast.Subscript(value=inner, slice=ast.Constant(value=str()) as key):
+                    path.append(self._scalar(key, Meaning()))
+                case _:
+                    return []
+            target = inner
+        return [self._name(self.source.span(target).start), *reversed(path)]
+
+    def _name(self, start: int) -> Scalar:
+        """The identifier at `start` as a key."""
+        written = re.compile(r"\w+").match(self.source.text, start)
+        text = written[0] if written else ""
+        return Scalar(Span(start, start + len(text)), text, text)
+
+    def _outermost(self, scope: Scope, left_alone: Container[ast.AST]) -> Iterator[Node]:
+        """The calls, dicts, lists and tuples in what waits, each but those that are part of another."""
+        while self.waiting:
+            syntax = self.waiting.pop()
+            if syntax in left_alone:
+                continue
+            if isinstance(syntax, ast.Call | ast.Dict | ast.List | ast.Tuple | ast.Set):
+                yield self.node(syntax, scope)
+            elif not isinstance(syntax, ast.JoinedStr):
+                # Before Python 3.12 what stands inside an f-string does not know its place.
+                self.waiting += ast.iter_child_nodes(syntax)
+
+    def node(self, syntax: ast.expr, scope: Scope) -> Node:
+        """The node of an expression. Expressions inside that are none of its values join those that wait."""
+        if syntax not in self.nodes:
+            match syntax:
+                case ast.Dict():
+                    self.nodes[syntax] = self._dict(syntax, scope)
+                case ast.Call():
+                    self.nodes[syntax] = self._call(syntax, scope)
+                case ast.List() | ast.Tuple() | ast.Set():
+                    items = tuple(self.node(item, scope) for item in syntax.elts)
+                    self.nodes[syntax] = ListNode(self.source.span(syntax), items)
+                case _:
+                    self.nodes[syntax] = self._scalar(syntax, self._meaning(syntax, scope))
+                    self.waiting += [] if isinstance(syntax, ast.JoinedStr) else ast.iter_child_nodes(syntax)
+        return self.nodes[syntax]
+
+    def _scalar(self, syntax: ast.expr, meaning: Meaning) -> Scalar:
+        span, text = self.source.span(syntax), self.source.text_of(syntax)
+        value: Value = Expression(text, meaning.name if meaning.certain and meaning.imports else "")
+        match syntax:
+            case ast.Constant(value=str() | bool() | int() | float() | None as constant):
+                value = constant
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+                value = -number
+            case ast.UnaryOp(op=ast.UAdd(), operand=ast.Constant(value=int() | float() as number)):
+                value = number
+        return Scalar(span, value, text, isinstance(value, str))
+
+    def _meaning(self, syntax: ast.expr, scope: Scope) -> Meaning:
+        """What a name means; the import it comes through is remembered where it is a batch normalisation."""
+        meaning = self.names.meaning(syntax, scope)
+        if is_batchnorm(meaning.name):
+            self.imports |= {self._import(way) for way in meaning.imports}
+        return meaning
+
+    def _import(self, way: ast.alias | ast.ImportFrom) -> Import:
+        start, end = self.source.span(way)
+        if isinstance(way, ast.alias):
+            return Import(Span(start, start + len(way.name)), way.name, False, f"import {self.source.text_of(way)}")
+        package = "." * way.level + (way.module or "")
+        at = self.source.text.index(package.lstrip("."), start + len("from"))
+        alone = all(is_batchnorm(f"{package}.{alias.name}") for alias in way.names)
+        return Import(Span(at, at + len(package)), package, alone, self.source.text[start:end])
+
+    def _dict(self, syntax: ast.Dict, scope: Scope) -> Mapping:
+        span = self.source.span(syntax)
+        layout = Layout(Span(span.start + 1, span.end - 1))
+        merged: list[Mapping] = []
+        for key, value in zip(syntax.keys, syntax.values, strict=True):
+            if key is None:
+                merged += self._merged(value, scope)
+                layout.items.append((self.source.span(value), None))
+                continue
+            name = self._scalar(key, Meaning())
+            entry = Entry(name.value if isinstance(name.value, str) else name.text, self.node(value, scope), name)
+            layout.items.append((Span(name.span.start, entry.value.span.end), entry))
+        return self._mapping(span, layout, merged, is_open=len(merged) < syntax.keys.count(None))
+
+    def _call(self, syntax: ast.Call, scope: Scope) -> Mapping:
+        function, meaning, arguments = self._called(syntax, scope)
+        layout = Layout(Span(self.source.opening(syntax.func) + 1, self.source.span(syntax).end - 1))
+        layout.items += [(self.source.span(skipped), None) for skipped in syntax.args if skipped not in arguments]
+        starred = next((i for i, a in enumerate(arguments) if isinstance(a, ast.Starred)), len(arguments))
+        for position, argument in enumerate(arguments):
+            entry = Entry("", self.node(argument, scope), position=position if position < starred else None)
+            layout.items.append((self.source.span(argument), entry))
+        merged: list[Mapping] = []
+        for keyword in syntax.keywords:
+            span = self.source.span(keyword)
+            if keyword.arg is None:
+                merged += self._merged(keyword.value, scope)
+                layout.items.append((span, None))
+            else:
+                named = Entry(keyword.arg, self.node(keyword.value, scope), self._name(span.start))
+                layout.items.append((span, named))
+        rest = [keyword.arg for keyword in syntax.keywords].count(None)
+        is_open = starred < len(arguments) or len(merged) < rest
+        return self._mapping(self.source.span(syntax), layout, merged, is_open, (function, meaning))
+
+    def _called(self, syntax: ast.Call, scope: Scope) -> tuple[ast.expr, Meaning, list[ast.expr]]:
+        """What a call calls, what that means, and the arguments that it gets by position."""
+        function, arguments = syntax.func, syntax.args
+        meaning = self._meaning(function, scope)
+        around = scope.class_around()
+        if meaning.name == "functools.partial" and arguments:
+            function, arguments = arguments[0], arguments[1:]
+            meaning = self._meaning(function, scope)
+        elif is_super_init(syntax) and around and around.parent and isinstance(around.node, ast.ClassDef):
+            meaning = self.names.base(around.node, around.parent)
+        elif meaning.name.endswith(".__init__") and is_batchnorm(meaning.name.removesuffix(".__init__")):
+            meaning, arguments = meaning._replace(name=meaning.name.removesuffix(".__init__")), arguments[1:]
+        if not isinstance(function, ast.Name | ast.Attribute) or not meaning.name:
+            self.waiting.append(function)
+        return function, meaning, arguments
+
+    def _merged(self, syntax: ast.expr, scope: Scope) -> list[Mapping]:
+        """The mapping that `**syntax` takes entries from, where the file says which."""
+        node = self.node(self.names.literal(syntax, scope) or syntax, scope)
+        return [node] if isinstance(node, Mapping) and node.callee is None else []
+
+    def _mapping(
+        self,
+        span: Span,
+        layout: Layout,
+        merged: Sequence[Mapping],
+        is_open: bool,
+        called: tuple[ast.expr, Meaning] | None = None,
+    ) -> Mapping:
+        layout.items.sort(key=lambda item: item[0])
+        entries = tuple(entry for _, entry in layout.items if entry)
+        if called is None or (called[1].name == "dict" and called[1].certain):
+            mapping = Mapping(span, entries, tuple(merged), is_open=is_open)
+        else:
+            function, meaning = called
+            callee = meaning.name if meaning.certain else ""
+            perhaps = meaning.name if is_batchnorm(meaning.name) and not callee else ""
+            in_full = bool(meaning.imports) and callee != "" and self.source.text_of(function) == callee
+            callee_span = self.source.span(function) if in_full else None
+            mapping = Mapping(span, entries, tuple(merged), callee, callee_span, perhaps, is_open)
+        self.layouts[mapping] = layout
+        return mapping
