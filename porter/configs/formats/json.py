@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from porter.configs.formats.commas import without
 from porter.configs.tree import (
     Document,
     Entry,
@@ -29,7 +30,8 @@ from porter.configs.tree import (
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
 _SPACE = "\t\n\v\f\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
-_TRIVIA = re.compile(rf"(?:[{_SPACE}]+|//[^\n\r\u2028\u2029]*|/\*[\s\S]*?\*/)*")
+_COMMENT = r"(?://[^\n\r\u2028\u2029]*|/\*(?:[^*]|\*(?!/))*\*/)"
+_TRIVIA = re.compile(rf"(?:[{_SPACE}]+|{_COMMENT})*")
 _STRING = re.compile(
     r'"[^"\\\n\r]*(?:\\(?:\r\n|[\s\S])[^"\\\n\r]*)*"' + "|" + r"'[^'\\\n\r]*(?:\\(?:\r\n|[\s\S])[^'\\\n\r]*)*'"
 )
@@ -45,10 +47,6 @@ _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0":
     ["\n", "\r", "\r\n", "\u2028", "\u2029"], ""
 )
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-
-# What may follow the last entry of a line: blanks, comments that end on it, and the line's end.
-_LINE_END = re.compile(r"[ \t]*(?:/\*(?:[^*\r\n]|\*(?!/))*\*/[ \t]*)*(?://[^\r\n]*)?(?:\r\n|\n|\r|\Z)")
-_BLANKS = re.compile(r"[ \t]*")
 
 
 def parse(text: str) -> Document:
@@ -231,53 +229,9 @@ class _JsonDocument(Document):
         return Splice(*entry.key.span, _quoted(name, entry.key.text[0]) if entry.key.quoted else name)
 
     def removed(self, mapping: Mapping, entries: Collection[Entry]) -> list[Splice]:
-        kept = [entry for entry in mapping.entries if entry not in entries]
-        splices = [Splice(*self._cut(piece), "") for piece in self._pieces(mapping, entries)]
-        last = mapping.entries[-1]
-        if kept and last is not kept[-1] and self._comma_after(last) is None:
-            comma = self._comma_after(kept[-1])
-            assert comma is not None
-            splices.append(Splice(comma, comma + 1, ""))
-        return splices
-
-    def _pieces(self, mapping: Mapping, entries: Collection[Entry]) -> Iterator[Span]:
-        """The characters of `entries` with their commas; neighbours on a line are one piece."""
-        piece: Span | None = None
-        for entry in mapping.entries:
-            if entry not in entries:
-                continue
-            assert entry.key is not None
-            comma = self._comma_after(entry)
-            start, end = entry.key.span.start, entry.value.span.end if comma is None else comma + 1
-            if piece and self._after_blanks(piece.end) == start:
-                piece = Span(piece.start, end)
-                continue
-            if piece:
-                yield piece
-            piece = Span(start, end)
-        if piece:
-            yield piece
-
-    def _cut(self, piece: Span) -> Span:
-        """A piece with its whole lines, where nothing else is on them, else with the blanks that set it apart."""
-        before = piece.start
-        while before and self.text[before - 1] in " \t":
-            before -= 1
-        line_end = _LINE_END.match(self.text, piece.end)
-        if line_end and self.text[before - 1] in "\r\n":
-            return Span(before, line_end.end())
-        after = self._after_blanks(piece.end)
-        return Span(before, piece.end) if line_end or self.text[after] == "}" else Span(piece.start, after)
-
-    def _comma_after(self, entry: Entry) -> int | None:
-        match = _TRIVIA.match(self.text, entry.value.span.end)
-        assert match is not None
-        return match.end() if self.text[match.end()] == "," else None
-
-    def _after_blanks(self, at: int) -> int:
-        match = _BLANKS.match(self.text, at)
-        assert match is not None
-        return match.end()
+        spans = [Span(entry.key.span.start, entry.value.span.end) for entry in mapping.entries if entry.key]
+        gone = [index for index, entry in enumerate(mapping.entries) if entry in entries]
+        return without(self.text, spans, gone, rf"{_COMMENT}(?:[ \t]*{_COMMENT})*")
 
 
 def _quoted(text: str, quote: str) -> str:
