@@ -1,0 +1,155 @@
+"""What the keys and class names in configs mean: which name a batch normalisation, a setting of one, or neither.
+
+The lists come from public configs of 3-D networks (MMDetection, SlowFast, OpenPCDet, MONAI, nnU-Net, timm,
+torch-points3d, LightningCLI, Hydra) and of MindSpore's model zoo.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+from porter.configs.terms import ARGUMENTS, Dialect, class_of
+
+
+class Named(NamedTuple):
+    """What a class or registry name stands for.
+
+    Attributes:
+        kind: "batch norm"; "perhaps": a batch normalisation where norms are named, else any word ("batch");
+            "other": certainly none; "unknown".
+        dialect: where the name says it.
+        class_name: the framework's class, "" for a registry name.
+    """
+
+    kind: Literal["batch norm", "perhaps", "other", "unknown"]
+    dialect: Dialect | None = None
+    class_name: str = ""
+
+
+# BN, BN3d, SyncBN, naiveSyncBN3d, sub_batchnorm, InPlaceABN, FrozenBatchNorm2d, BatchNormAct2d, MinkowskiBatchNorm.
+# Keras' BatchNormalization is none of them: its momentum is its own.
+_BATCH_NORM = re.compile(
+    r"(?:mm|naive)?(?:sync|cross|sub|split|ghost|frozen|lazy|fast|masked|minkowski|minkowskisync|inplace)?"
+    r"(?:a?bn|batchnorm)(?:act)?(?:[123]d)?(?:sync)?"
+)
+_OTHER_NORM = re.compile(
+    r".*(?:instance|group|layer|local|rms|weight|spectral|filterresponse)_?norm(?:alization)?.*"
+    r"|(?:in|gn|ln|frn|lrn)(?:[123]d)?|instance|group|layer|local|none|identity|keras.*|batchnormalization"
+)
+# Packages whose batch normalisation is neither framework's.
+_FOREIGN = re.compile(r"(?:tensorflow|tf|keras|flax|haiku|jax|paddle|mxnet|jittor)\..*")
+
+
+def named(name: str) -> Named:
+    """What the class or registry name `name` stands for.
+
+    >>> named("torch.nn.BatchNorm3d"), named("BN3d").kind, named("IN3d").kind
+    (Named(kind='batch norm', dialect='torch', class_name='BatchNorm3d'), 'batch norm', 'other')
+    """
+    known = class_of(name)
+    if known:
+        return Named("batch norm", *known)
+    last = re.sub(r"[_-]", "", name.rpartition(".")[2].lower())
+    if _FOREIGN.fullmatch(name) or _OTHER_NORM.fullmatch(last):
+        return Named("other")
+    if _BATCH_NORM.fullmatch(last):
+        package = name.partition(".")[0]
+        return Named("batch norm", "torch" if package == "torch" else "mindspore" if package == "mindspore" else None)
+    return Named("perhaps" if last == "batch" else "unknown")
+
+
+def snake(key: str) -> str:
+    """`key` in lower case with underscores: bnMomentum, BN-MOMENTUM and BN_MOMENTUM are bn_momentum."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).replace("-", "_").lower()
+
+
+# Keys whose value names a layer's class, the surest first.
+_CLASS_KEYS = (
+    *("target", "class_path", "type", "class", "class_name", "cls", "norm_type", "norm_name", "layer_type", "op"),
+    *("module", "name"),
+)
+
+
+def class_key_rank(key: str) -> int | None:
+    """How sure it is that `key` holds the class of what its mapping describes, 0 surest; None where it does not."""
+    bare = snake(key).strip("_")
+    return _CLASS_KEYS.index(bare) if bare in _CLASS_KEYS else None
+
+
+_ARGUMENT_KEYS = re.compile(r"_*(?:kwargs|args|params|parameters|arguments|init_args|cfg|config|opts|options)_*")
+
+
+def holds_arguments(key: str) -> bool:
+    """Whether `key` beside a class holds the class's arguments."""
+    return _ARGUMENT_KEYS.fullmatch(snake(key)) is not None
+
+
+def partners(key: str) -> tuple[str, ...]:
+    """The keys, in snake case, that name the class whose arguments the mapping under `key` holds.
+
+    >>> partners("norm_op_kwargs")[0]
+    'norm_op'
+    """
+    match = re.fullmatch(rf"(.+?)_({_ARGUMENT_KEYS.pattern})", snake(key))
+    if not match:
+        return ()
+    stem = match[1]
+    return (stem, *(f"{stem}_{end}" for end in ("layer", "type", "name", "op", "class", "cls", "fn", "func")))
+
+
+_BN = r"(?:sync_?|in_?place_?)?(?:a?bn|batch_?norm)(?:_?[1-9]d?)?"
+_SHORT = {"mom": "momentum", "mmt": "momentum", "epsilon": "eps"}
+_WORDS = (
+    rf"(?P<setting>{'|'.join([*_SHORT, 'momentum', 'eps', 'affine', 'track_running_stats'])}|use_batch_statistics)"
+)
+_PREFIXED = re.compile(rf"(?:.*[_.])?{_BN}[_.]?{_WORDS}|{_WORDS.replace('setting', 'first')}_{_BN}")
+_PERHAPS_PREFIXED = re.compile(r"(?:.*[_.])?(?<!layer_)(?<!group_)(?<!instance_)norm_(?P<setting>momentum|mom)")
+_SECTION = re.compile(rf"(?:.*_)?{_BN}(?:_(?:settings|defaults?|{_ARGUMENT_KEYS.pattern}))?")
+_NORM = re.compile(
+    rf"(?:.*_)?norm(?:s|alization|[123]d)?(?:_(?:layer|op|func|fn|type|block|{_ARGUMENT_KEYS.pattern}))*"
+)
+_OPTIMIZER = re.compile(r".*(?:optim|solver|sgd|adam|rmsprop|moco|teacher|sched).*|(?:.*_)?ema(?:_.*)?")
+_SCHEDULE = re.compile(r"bnm?_(?:mom(?:entum)?_)?(?:clip|decay|decay_rate|min|scheduler?)")
+
+
+def plain_setting(key: str) -> str | None:
+    """The setting that `key` names inside a place that is a batch normalisation's: MOMENTUM, mom, EPSILON."""
+    words = snake(key)
+    words = _SHORT.get(words, words)
+    return words if words in ARGUMENTS else None
+
+
+def prefixed_setting(key: str) -> str | None:
+    """The setting that `key` names by itself: bn_momentum, BN_MOM, batch_norm_eps, momentum_bn."""
+    match = _PREFIXED.fullmatch(snake(key))
+    if not match:
+        return None
+    words = match["setting"] or match["first"]
+    return _SHORT.get(words, words)
+
+
+def perhaps_prefixed(key: str) -> bool:
+    """Whether `key` is the momentum of some norm, most likely a batch normalisation's: norm_momentum."""
+    return _PERHAPS_PREFIXED.fullmatch(snake(key)) is not None
+
+
+def is_section(key: str) -> bool:
+    """Whether a mapping under `key` describes batch normalisations: BN, batchnorm, bn_cfg."""
+    return _SECTION.fullmatch(snake(key)) is not None
+
+
+def names_norms(key: str) -> bool:
+    """Whether what stands under `key` describes some normalisation: norm, norm_cfg, norm_layer."""
+    return _NORM.fullmatch(snake(key)) is not None and not names_others(key)
+
+
+def names_others(key: str) -> bool:
+    """Whether what stands under `key` has a momentum of its own: another normalisation, an optimizer."""
+    words = snake(key)
+    return bool(_OPTIMIZER.fullmatch(words) or re.fullmatch(_OTHER_NORM, re.sub("_", "", words)))
+
+
+def schedules_momentum(key: str) -> bool:
+    """Whether `key` is a number by which code changes bn_momentum while it trains: bn_decay, bnm_clip."""
+    return _SCHEDULE.fullmatch(snake(key)) is not None

@@ -1,0 +1,424 @@
+"""From the settings found in a config to the changes that say them in another framework's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from porter.configs.references import Path, is_number
+from porter.configs.rules import STAYS, Case, Outcome, outcome
+from porter.configs.sites import ClassName, Found, Setting, Site
+from porter.configs.terms import ONLY_MINDSPORE, SHARED, TERMS, Dialect, Signature, class_of, number
+from porter.configs.tree import Document, Entry, Place, Scalar, Splice
+from porter.errors import UsageError
+
+_FRAMEWORKS: Mapping[Dialect, str] = {
+    "torch": "PyTorch",
+    "mindspore": "MindSpore",
+    "announced": "MindSpore",
+    "mint": "mindspore.mint",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting or name that is rewritten.
+
+    Attributes:
+        path: keys and list indexes down to it, with dots between them.
+        setting: the argument's name before, or "class", "import".
+        before: as it is written.
+        after: as it will be; "" for what is taken out.
+        rule: the row of the table that is applied.
+        why: that rule in words.
+        place: line and column of the value, from 1.
+        splices: the characters that change; none where those of another change take this along.
+    """
+
+    path: str
+    setting: str
+    before: str
+    after: str
+    rule: str
+    why: str
+    place: Place
+    splices: tuple[Splice, ...]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something to know about a place; see `Translation`."""
+
+    path: str
+    setting: str
+    text: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class Undecision:
+    """A place that may be a batch normalisation's.
+
+    Attributes:
+        path, setting, place: as in `Change`.
+        text: why it is not certain, with the other place where there is one.
+        options: what the user can type, each one way of settling it.
+    """
+
+    path: str
+    setting: str
+    text: str
+    place: Place
+    options: tuple[str, ...]
+
+
+@dataclass
+class Translation:
+    """What becomes of a config.
+
+    Attributes:
+        changes: in the order of the file.
+        warnings: what the translated config does not say.
+        needs_person: places that no rule can translate; they stay as they are.
+        notes: places left alone for a reason worth saying.
+        undecided: places that the user has to settle before anything is written.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    warnings: list[Remark] = field(default_factory=list)
+    needs_person: list[Remark] = field(default_factory=list)
+    notes: list[Remark] = field(default_factory=list)
+    undecided: list[Undecision] = field(default_factory=list)
+
+    @property
+    def splices(self) -> list[Splice]:
+        """Every change of characters."""
+        return [splice for change in self.changes for splice in change.splices]
+
+
+def translate(
+    document: Document,
+    found: Found,
+    to: Dialect,
+    from_: Dialect | None = None,
+    signature: Signature = "classic",
+) -> Translation:
+    """Say a config's settings in the terms of `to`.
+
+    Args:
+        document: the config.
+        found: what `find` found in it.
+        to: torch, mindspore or mint.
+        from_: whose terms settings are in that do not say so themselves; only such sites are then translated.
+        signature: of mindspore.nn.
+
+    Raises:
+        UsageError: a setting would change and nothing says in whose terms it is.
+    """
+    result = Translation()
+    work = _Translator(document, _signed(to, signature), _signed(from_, signature) if from_ else None, result)
+    work.sites(found, signature)
+    work.classes(found.classes)
+    work.imports()
+    result.needs_person += (
+        Remark("", "", place.text, document.place(place.span.start)) for place in document.needs_person
+    )
+    for things in (result.changes, result.warnings, result.needs_person, result.notes, result.undecided):
+        things.sort(key=lambda thing: thing.place)
+    return result
+
+
+def _signed(dialect: Dialect, signature: Signature) -> Dialect:
+    return "announced" if dialect == "mindspore" and signature == "announced" else dialect
+
+
+@dataclass(frozen=True, eq=False)
+class _Use:
+    """A value in a role, and what becomes of it there."""
+
+    path: Path
+    name: str
+    entry: Entry
+    value: Scalar | None
+    outcome: Outcome = STAYS
+    setting: Setting | None = None
+    source: Dialect | None = None
+
+
+@dataclass
+class _Translator:
+    document: Document
+    to: Dialect
+    from_: Dialect | None
+    result: Translation
+
+    def sites(self, found: Found, signature: Signature) -> None:
+        uses = [_Use(use.path, "", use.entry, use.value) for use in found.others]
+        for site in found.sites:
+            source = self._source(site, signature)
+            if site.doubt:
+                self._doubt(site, source)
+                continue
+            if source is None:
+                self._demand_from(site)
+            uses += self._uses(site, source)
+            self._remark_on(site, source)
+        self._change([*self._agreeing(uses)])
+
+    def _source(self, site: Site, signature: Signature) -> Dialect | None:
+        """Whose terms a site is in."""
+        if site.dialect and site.class_name and not any(s.name in ONLY_MINDSPORE for s in site.settings):
+            return _signed(site.dialect, signature)
+        return site.dialect or self.from_
+
+    def _translates(self, source: Dialect) -> bool:
+        """Whether what is in the terms of `source` is to be said anew."""
+        if _FRAMEWORKS[source] == _FRAMEWORKS[self.to]:
+            return False
+        if self.from_:
+            return _FRAMEWORKS[source] == _FRAMEWORKS[self.from_]
+        return "torch" in (source, self.to)
+
+    def _uses(self, site: Site, source: Dialect | None) -> list[_Use]:
+        """What becomes of each value of a site."""
+        uses = []
+        for setting in site.settings:
+            for value in setting.values:
+                done = STAYS
+                if source and self._translates(source):
+                    done = outcome(Case(setting, value, source, self.to, ".".join(site.path), self.document))
+                uses.append(_Use(setting.path, setting.name, setting.entry, value, done, setting, source))
+            if setting.problem and source and self._inverts(setting, source):
+                problem = Outcome(needs_person=setting.problem)
+                uses.append(_Use(setting.path, setting.name, setting.entry, None, problem, setting, source))
+        return _named_after_the_shared(uses)
+
+    def _inverts(self, setting: Setting, source: Dialect) -> bool:
+        inverts = TERMS[source].inverted != TERMS[self.to].inverted
+        return self._translates(source) and (inverts or setting.name != "momentum")
+
+    def _readings(self, site: Site, source: Dialect | None) -> Iterator[_Use]:
+        """What would become of a site in whichever terms it may be."""
+        for reading in (source,) if source else ("torch", "mindspore"):
+            yield from self._uses(site, reading)
+
+    def _doubt(self, site: Site, source: Dialect | None) -> None:
+        use = next((use for use in self._readings(site, source) if use.outcome.changes), None)
+        if use:
+            path = ".".join(use.path)
+            options = tuple(f"--setting '{path}={word}'" for word in (use.name, "keep"))
+            place = self._place(use)
+            self.result.undecided.append(Undecision(path, use.name, site.doubt or "", place, options))
+
+    def _demand_from(self, site: Site) -> None:
+        use = next((u for u in self._readings(site, None) if u.outcome.changes or u.outcome.needs_person), None)
+        if use:
+            line, column = self._place(use)
+            raise UsageError(
+                f"nothing says in whose terms {use.name} is written",
+                entry=f"line {line}, column {column}: {'.'.join(use.path)}",
+                hint="Add --from torch, --from mindspore or --from mint.",
+            )
+
+    def _agreeing(self, uses: Sequence[_Use]) -> Iterator[_Use]:
+        """The uses whose value becomes the same wherever it is used; the others are undecided."""
+        refused: set[int] = set()
+        shared = [(group, _of_value) for group in _by(uses, lambda use: use.value)]
+        shared += [(group, _of_entry) for group in _by(uses, lambda use: use.entry)]
+        for group, made in shared:
+            clash = _clash(group, made)
+            if clash and not refused & {id(use) for use in group}:
+                self._refuse(*clash)
+            refused |= {id(use) for use in group if clash}
+        yield from (use for use in uses if id(use) not in refused)
+
+    def _refuse(self, changing: _Use, other: _Use) -> None:
+        path, there = ".".join(changing.path), ".".join(other.path)
+        line, column = self._entry_place(other)
+        text = f"the same value serves {there} (line {line}, column {column}), where it must not become that"
+        options = (f"--setting '{there}={changing.name}'", f"--setting '{path}=keep'")
+        self.result.undecided.append(Undecision(path, changing.name, text, self._entry_place(changing), options))
+
+    def _change(self, uses: Sequence[_Use]) -> None:
+        """Turn what becomes of the uses into changes and remarks, each once."""
+        taken_out: dict[int, list[_Use]] = {}
+        seen: set[tuple[int, int]] = set()
+        for use in uses:
+            done = use.outcome
+            identity = (id(use.value if use.value and not (done.key or done.removed) else use.entry), id(use.value))
+            if identity in seen or use.setting is None:
+                continue
+            seen.add(identity)
+            if done.needs_person:
+                self.result.needs_person.append(self._remark(use, done.needs_person))
+            if done.warning:
+                self.result.warnings.append(self._remark(use, done.warning))
+            if done.removed:
+                taken_out.setdefault(id(use.setting.owner), []).append(use)
+            elif done.changes:
+                self.result.changes.append(self._changed(use))
+        for group in taken_out.values():
+            self.result.changes += self._removed(group)
+
+    def _changed(self, use: _Use) -> Change:
+        assert use.value is not None
+        before, after = use.value.text, use.value.text
+        splices = []
+        if use.outcome.value is not None:
+            after = use.outcome.value
+            splices.append(Splice(use.value.span.start, use.value.span.end, after))
+        if use.outcome.key is not None:
+            before = f"{use.entry.name}: {before}" if use.entry.name else before
+            after = f"{use.outcome.key}: {after}"
+            splices.append(self.document.renamed(use.entry, use.outcome.key))
+        return self._listed(use, before, after, splices)
+
+    def _removed(self, uses: Sequence[_Use]) -> Iterator[Change]:
+        """The changes that take entries out of one mapping, whose characters the first of them holds."""
+        owner = uses[0].setting.owner if uses[0].setting else None
+        assert owner is not None
+        splices = self.document.removed(owner, [use.entry for use in uses])
+        for use in uses:
+            assert use.value is not None
+            yield self._listed(use, f"{use.name}: {use.value.text}", "", splices)
+            splices = []
+
+    def _listed(self, use: _Use, before: str, after: str, splices: Iterable[Splice]) -> Change:
+        assert use.source is not None
+        target = "nothing" if use.outcome.removed else use.outcome.key or use.name
+        rule = f"{use.source} {use.name} -> {self.to} {target}"
+        return Change(
+            ".".join(use.path), use.name, before, after, rule, use.outcome.why, self._place(use), tuple(splices)
+        )
+
+    def _remark_on(self, site: Site, source: Dialect | None) -> None:
+        """Say what is suspicious about a site, and why one that names its framework is left alone."""
+        if source is None:
+            return
+        for setting in site.settings:
+            for value in setting.values if setting.name == "momentum" else ():
+                text = _suspicion(value, source)
+                if text:
+                    use = _Use(setting.path, "momentum", setting.entry, value)
+                    self.result.warnings.append(self._remark(use, text))
+        if site.dialect and source != self.to and not self._translates(source):
+            first = site.settings[0]
+            use = _Use(site.path, "", first.entry, None)
+            text = f"it is in the terms of {_FRAMEWORKS[source]}: left alone; --from {site.dialect} translates it"
+            self.result.notes.append(self._remark(use, text))
+
+    def classes(self, classes: Sequence[ClassName]) -> None:
+        """Rename the classes that are written out."""
+        for name in classes:
+            if not self._translates(name.dialect):
+                continue
+            path, place = ".".join(name.path), self.document.place(name.span.start)
+            before = self.document.text[name.span.start : name.span.end]
+            if not name.class_name:
+                text = f"{before} has no counterpart in {_FRAMEWORKS[self.to]}"
+                self.result.needs_person.append(Remark(path, "class", text, place))
+                continue
+            after = f"{TERMS[self.to].package}.{name.class_name}"
+            if name.scalar and isinstance(name.scalar.value, str):
+                after = self.document.spelled(after, name.scalar) or after
+            self.result.changes.append(self._renamed(path, "class", name.dialect, name.span, after))
+            if name.class_name == "SyncBatchNorm" and self.to != "torch":
+                text = "MindSpore's SyncBatchNorm takes 2-D and 4-D data only: BatchNorm3d serves a 3-D network"
+                self.result.warnings.append(Remark(path, "class", text, place))
+
+    def imports(self) -> None:
+        """Rename the packages that bring in nothing but batch normalisations, and tell of the others."""
+        for statement in self.document.imports:
+            known = class_of(f"{statement.package}.BatchNorm3d")
+            if not known or not self._translates(known[0]):
+                continue
+            if statement.alone:
+                package = TERMS[self.to].package
+                self.result.changes.append(self._renamed("", "import", known[0], statement.span, package))
+            else:
+                text = f"`{statement.text}` still names {_FRAMEWORKS[known[0]]}"
+                place = self.document.place(statement.span.start)
+                self.result.notes.append(Remark("", "import", text, place))
+
+    def _renamed(self, path: str, what: str, source: Dialect, span: tuple[int, int], after: str) -> Change:
+        start, end = span
+        before = self.document.text[start:end]
+        place, why = self.document.place(start), f"{_FRAMEWORKS[self.to]}'s name of it"
+        rule = f"{source} {what} -> {self.to} {what}"
+        return Change(path, what, before, after, rule, why, place, (Splice(start, end, after),))
+
+    def _remark(self, use: _Use, text: str) -> Remark:
+        return Remark(".".join(use.path), use.name, text, self._place(use))
+
+    def _place(self, use: _Use) -> Place:
+        return self.document.place((use.value or use.entry.value).span.start)
+
+    def _entry_place(self, use: _Use) -> Place:
+        """Where the entry stands: what is aliased or referred to is used there, wherever its value is."""
+        return self.document.place((use.entry.key or use.entry.value).span.start)
+
+
+def _named_after_the_shared(uses: list[_Use]) -> list[_Use]:
+    """`uses` of a call, in which positional arguments after those that all dialects share are given by name.
+
+    Their places differ between the dialects, and Python takes no positional argument behind a named one.
+    """
+    late = [use for use in uses if use.entry.position is not None and use.entry.position >= len(SHARED)]
+    if not any(use.outcome.changes for use in late):
+        return uses
+    return [
+        replace(use, outcome=replace(use.outcome, key=use.outcome.key or use.name))
+        if any(use is one for one in late) and not use.outcome.removed
+        else use
+        for use in uses
+    ]
+
+
+def _by(uses: Sequence[_Use], what: Callable[[_Use], object]) -> list[list[_Use]]:
+    """The uses that share something."""
+    groups: dict[int, list[_Use]] = {}
+    for use in uses:
+        if what(use) is not None:
+            groups.setdefault(id(what(use)), []).append(use)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _clash(group: Sequence[_Use], made: Callable[[Outcome], object]) -> tuple[_Use, _Use] | None:
+    """Two uses of one value or entry that would make different things of it, a changing one first."""
+    changing = next((use for use in group if made(use.outcome) != made(STAYS)), None)
+    if changing is None:
+        return None
+    return next(((changing, use) for use in group if made(use.outcome) != made(changing.outcome)), None)
+
+
+def _of_value(outcome: Outcome) -> object:
+    return (outcome.value, outcome.removed)
+
+
+def _of_entry(outcome: Outcome) -> object:
+    return (outcome.key, outcome.removed)
+
+
+_HALF = Decimal("0.5")
+
+
+def _suspicion(value: Scalar, source: Dialect) -> str:
+    """Why a momentum is more likely in the other framework's terms; "" where it is not.
+
+    In public MindSpore code 22 of 45 momenta of BatchNorm3d are 0.1, most of them pasted from PyTorch.
+    """
+    if not is_number(value):
+        return ""
+    momentum = number(str(value.value).strip())
+    if momentum is None or not 0 <= momentum <= 1:
+        return ""
+    if TERMS[source].inverted and momentum < _HALF:
+        return (
+            f"{value.text} is a small momentum for MindSpore, which weighs the old value: was it pasted from PyTorch?"
+        )
+    if not TERMS[source].inverted and momentum > _HALF:
+        return (
+            f"{value.text} is a large momentum for PyTorch, which weighs the new batch: was it pasted from MindSpore?"
+        )
+    return ""

@@ -1,0 +1,208 @@
+"""A walk over a config that knows at each mapping whether it describes a batch normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from porter.configs.names import (
+    Named,
+    class_key_rank,
+    holds_arguments,
+    is_section,
+    named,
+    names_norms,
+    names_others,
+    partners,
+    snake,
+)
+from porter.configs.references import Path, References, text_of
+from porter.configs.tree import Document, Entry, ListNode, Mapping, Node, Scalar
+
+_UNKNOWN = Named("unknown")
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a mapping is.
+
+    Attributes:
+        kind: "layer": the arguments of a batch normalisation; "section": settings for the batch normalisations of a
+            model; "doubt": one of these, or something else; "other": something else; "plain": nothing is known.
+        named: the class, where one is named.
+        doubt: why it may be something else.
+    """
+
+    kind: Literal["layer", "section", "doubt", "other", "plain"]
+    named: Named = _UNKNOWN
+    doubt: str | None = None
+
+    @property
+    def is_batch_norm(self) -> bool:
+        return self.kind in ("layer", "section", "doubt")
+
+
+PLAIN, OTHER = Role("plain"), Role("other")
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One look at a mapping.
+
+    Attributes:
+        node: the mapping.
+        path: the keys and list indexes down to it.
+        role: what it is there.
+        entries: (path, entry, the mapping it is written in), those merged into it included.
+        is_first: it was not looked at before; an aliased mapping is looked at wherever it stands.
+        kept: the user says that it shall stay as it is.
+    """
+
+    node: Mapping
+    path: Path
+    role: Role
+    entries: Sequence[tuple[Path, Entry, Mapping]]
+    is_first: bool
+    kept: bool
+
+
+class _Stop(NamedTuple):
+    """A node to look at: below the key `key`, which says `hint` about it."""
+
+    node: Node
+    path: Path
+    key: str
+    hint: Role | None = None
+
+
+@dataclass
+class _Walk:
+    references: References
+    kept: Callable[[Path], bool]
+    seen: dict[int, set[Role]] = field(default_factory=dict)
+
+    def visits(self, start: _Stop) -> Iterator[Visit]:
+        waiting = [start]
+        while waiting:
+            stop = waiting.pop()
+            if isinstance(stop.node, Mapping):
+                role = _role(stop.node, stop.key, stop.hint)
+                roles = self.seen.setdefault(id(stop.node), set())
+                again = role in roles
+                if again and role.kind != "plain":
+                    continue
+                visit = Visit(
+                    stop.node, stop.path, role, _entries(stop.node, stop.path, role), not roles, self.kept(stop.path)
+                )
+                roles.add(role)
+                yield visit
+                waiting += [] if again else reversed([*self._children(visit)])
+            elif isinstance(stop.node, ListNode):
+                waiting += reversed([*_items(stop.node, stop)])
+            elif stop.hint:
+                # Only what is said to be arguments of a batch normalisation is looked up elsewhere.
+                node = self.references.resolved(stop.node, stop.path)
+                waiting += [stop._replace(node=node)] if isinstance(node, Mapping) else []
+
+    def _children(self, visit: Visit) -> Iterator[_Stop]:
+        for path, entry, _ in visit.entries:
+            hint = None
+            if visit.role.kind in ("layer", "other") and visit.role.named != _UNKNOWN and holds_arguments(entry.name):
+                hint = visit.role
+            yield _Stop(entry.value, path, entry.name, hint or self._partner(visit, entry))
+
+    def _partner(self, visit: Visit, entry: Entry) -> Role | None:
+        """What the key beside `norm_op_kwargs` that names the class says about it."""
+        wanted = partners(entry.name)
+        for _, other, _ in visit.entries if wanted else ():
+            node = self.references.resolved(other.value, visit.path)
+            if snake(other.name) in wanted and isinstance(node, Scalar):
+                role = _role_named(named(text_of(node)), entry.name)
+                if role:
+                    return role
+        return None
+
+
+def visits(document: Document, references: References, kept: Callable[[Path], bool]) -> Iterator[Visit]:
+    """Every mapping of a document, in the order of the file; `kept` says which paths the user wants left alone."""
+    walk = _Walk(references, kept)
+    for root in document.roots:
+        path = (root.name,) if root.name else ()
+        yield from walk.visits(_Stop(root.node, path, root.name))
+
+
+def _role(mapping: Mapping, key: str, hint: Role | None) -> Role:
+    if mapping.callee is not None:
+        return _role_of_call(mapping)
+    name = _class_entry(mapping)
+    if name:
+        role = _role_named(named(text_of(name)), key)
+        if role:
+            return role
+        return _doubt(f"what {text_of(name)} is, is not known") if names_norms(key) or is_section(key) else OTHER
+    if hint:
+        return hint
+    if names_others(key):
+        return OTHER
+    if is_section(key):
+        return Role("section")
+    return _doubt("it may be another normalisation's") if names_norms(key) else PLAIN
+
+
+def _role_of_call(call: Mapping) -> Role:
+    name = named(call.callee or "")
+    if name.kind == "batch norm":
+        return Role("layer", name)
+    name = named(call.perhaps_callee)
+    return Role("doubt", name, "something else may be passed") if name.kind == "batch norm" else OTHER
+
+
+def _role_named(name: Named, key: str) -> Role | None:
+    """The role of arguments of the class `name` under `key`; None where the name says nothing."""
+    if name.kind == "perhaps":
+        certain = names_norms(key) or is_section(key)
+        return Role("layer", name) if certain else Role("doubt", name, "it may be no normalisation at all")
+    if name.kind == "unknown":
+        return None
+    return Role("layer", name) if name.kind == "batch norm" else Role("other", name)
+
+
+def _doubt(why: str) -> Role:
+    return Role("doubt", _UNKNOWN, why)
+
+
+def _class_entry(mapping: Mapping) -> Scalar | None:
+    """The value that names the class of what a mapping describes."""
+    ranked = [
+        (rank, entry.value)
+        for _, entry, _ in _entries(mapping, (), PLAIN)
+        if (rank := class_key_rank(entry.name)) is not None and isinstance(entry.value, Scalar)
+    ]
+    return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def _items(node: ListNode, stop: _Stop) -> Iterator[_Stop]:
+    """The items of a list; in a pair of a name and a mapping, the name says what the mapping is."""
+    hint = stop.hint
+    if len(node.items) == 2 and isinstance(node.items[0], Scalar):
+        hint = _role_named(named(text_of(node.items[0])), stop.key) or hint
+    for index, item in enumerate(node.items):
+        yield _Stop(item, (*stop.path, str(index)), stop.key, hint)
+
+
+def _entries(mapping: Mapping, path: Path, role: Role) -> list[tuple[Path, Entry, Mapping]]:
+    """The entries of a mapping and of those merged into it, outweighed ones left out."""
+    found: dict[str, tuple[Path, Entry, Mapping]] = {}
+    seen: set[int] = set()
+    waiting = [mapping]
+    while waiting:
+        owner = waiting.pop()
+        if id(owner) in seen:
+            continue
+        seen.add(id(owner))
+        for entry in owner.entries:
+            name = entry.name if entry.position is None else str(entry.position)
+            found.setdefault(name, ((*path, name), entry, owner))
+        waiting += reversed(owner.merged)
+    return list(found.values())
