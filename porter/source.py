@@ -70,6 +70,7 @@ class Source:
         wrapper: a prefix that some wrapper wrote in front of every name ("" if none).
         record: of the conversion that wrote the file, where there is one and it fits.
         notes: remarks for the user.
+        modules: of the network that it belongs to, the user's or the file's own; empty where there is none.
     """
 
     checkpoint: Checkpoint
@@ -79,6 +80,7 @@ class Source:
     wrapper: str
     record: record.Record | None
     notes: tuple[str, ...]
+    modules: tuple[ModuleFacts, ...] = ()
 
 
 def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) -> Source:
@@ -109,7 +111,9 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
     layers = recognise(checkpoint, dialect, _in_network_order(model), hints)
     layers = settle(checkpoint, found.true_layers(layers) if found else layers)
     layers = _configured(layers, dialect, options.hyperparameters)
-    return Source(checkpoint, dialect, layers, left_out, wrapper, found, (*checkpoint.notes, *useless, *notes))
+    notes = [*checkpoint.notes, *useless, *notes]
+    known = modules or checkpoint.modules
+    return Source(checkpoint, dialect, layers, left_out, wrapper, found, tuple(notes), known)
 
 
 def _training_state(specs: Mapping[str, TensorSpec], options: SourceOptions) -> dict[str, str]:

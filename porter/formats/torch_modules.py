@@ -38,6 +38,7 @@ def read_module(root: Record) -> tuple[list[tuple[str, Any]], tuple[ModuleFacts,
     values: list[tuple[str, Any]] = []
     facts: list[ModuleFacts] = []
     pending: list[tuple[str, Any]] = [("", root)]
+    first: dict[int, str] = {}
     looked_at = 0
     while pending:
         name, module = pending.pop()
@@ -46,7 +47,9 @@ def read_module(root: Record) -> tuple[list[tuple[str, Any]], tuple[ModuleFacts,
         looked_at += _weight(module)
         if looked_at > MAX_PARTS:
             raise LimitExceeded("the pickled network has too many parts", expected=f"up to {MAX_PARTS}")
-        facts.append(ModuleFacts(name, class_name(module), attributes=_settings(module)))
+        path = first.setdefault(id(module), name)
+        same_as = None if path == name else path
+        facts.append(ModuleFacts(name, class_name(module), attributes=_settings(module), same_as=same_as))
         values += _own_values(name, module)
         pending += reversed(_part(name, module, "_modules"))
     return values, tuple(facts)
