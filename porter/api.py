@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +15,14 @@ from porter.edits import Rename
 from porter.errors import BackendError, UsageError, VerificationFailed
 from porter.formats import open_checkpoint
 from porter.layers.hyperparameters import check_hyperparameters
+from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
 from porter.network import torch_aliases
 from porter.optimizer.classes import class_written
 from porter.plan import Plan, dtype_called
 from porter.remarks import inference_notes, left_out_notes, remarks
 from porter.source import Source, SourceOptions, dialect_of, open_source
-from porter.target import fit
+from porter.target import fit, parameters_of
 from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
 from porter.verification.files import TargetOptions, Verification, verify_output
@@ -201,8 +203,9 @@ def convert(
         raise UsageError("asks for a verification", entry="--input-shape", found="--no-verify")
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None)
     to = destination(Path(output), opened, write)
+    network = _target_network(given, opened.dialect, to.to)
+    write = replace(write, own=_names_of(network, to.to))
     plan = plan_for(opened, to.to, write)
-    network = _target_network(given, plan)
     write, plan = _spread(opened, write, plan, network)
     renames = _fitting_renames(plan, network, align, None if dry_run else Path(f"{os.fspath(output)}.rules.toml"))
     if renames:
@@ -273,8 +276,10 @@ def verify(
         write_options = _recorded_options(target)
     given, write = _with_rules(rules, source_options, write_options)
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None)
-    plan = plan_for(opened, write.to or dialect_of(open_checkpoint(target)), write)
-    network = _target_network(given, plan)
+    to = write.to or dialect_of(open_checkpoint(target))
+    network = _target_network(given, opened.dialect, to)
+    write = replace(write, own=_names_of(network, to, written=target))
+    plan = plan_for(opened, to, write)
     write, plan = _spread(opened, write, plan, network)
     configured = TargetOptions(network, target_eps, target_momentum)
     run = options or Options()
@@ -287,6 +292,13 @@ def verify(
         if network and given.model and given.net:
             notes.append("--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too")
     return replace(found, warnings=tuple(notes))
+
+
+def _names_of(network: str | None, to: Dialect, written: Path | None = None) -> Callable[[], Set[str]] | None:
+    """The parameters of the target network, or else of a file `written`, looked up when they are asked for."""
+    if network:
+        return cache(lambda: {spec.name for spec in parameters_of(network, to)})
+    return cache(lambda: set(open_checkpoint(written).tensors)) if written else None
 
 
 def _spread(source: Source, write: WriteOptions, plan: Plan, network: str | None) -> tuple[WriteOptions, Plan]:
@@ -316,18 +328,18 @@ def _compare_networks(
     from porter.verification.networks import check_networks
     from porter.verification.twins import open_twins
 
-    if not (given.model and given.net and _target_network(given, plan)):
+    if not (given.model and given.net and _target_network(given, plan.from_, plan.to)):
         hint = "--model names PyTorch's, --net MindSpore's; one of the two files belongs to each."
         raise UsageError("needs both networks", entry=f"--input-shape {inputs[0]}", hint=hint)
     twins = open_twins(source, plan, open_checkpoint(output), given.model, given.net, options.device)
     return check_networks(twins, inputs, options)
 
 
-def _target_network(options: SourceOptions, plan: Plan) -> str | None:
+def _target_network(options: SourceOptions, from_: Dialect, to: Dialect) -> str | None:
     """The network on the output's side, where the two sides are different frameworks."""
-    if (plan.from_ == "torch") == (plan.to == "torch"):
+    if (from_ == "torch") == (to == "torch"):
         return None
-    return options.model if plan.to == "torch" else options.net
+    return options.model if to == "torch" else options.net
 
 
 def _recorded_options(output: Path) -> WriteOptions:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from porter.edits import Rename, fitting, rename, renamed, without
+from porter.edits import Rename, fitting, rename, rename_module, renamed, without
 from porter.errors import FileIOError, UsageError
 from porter.formats.dtypes import DType
 from porter.formats.transfer import TensorReader
@@ -18,7 +18,7 @@ from porter.layers.undecided import refuse_undecided
 from porter.optimizer.carry import carry_optimizer
 from porter.plan import Plan, cast, make_plan, prove, strip_prefix
 from porter.record import Record
-from porter.sharing import layers_kept, share, shared_names, spread
+from porter.sharing import Sharing, fitted, layers_kept, share, shared_names, spread, with_counters
 from porter.source import Source
 from porter.way_back import plan_back
 
@@ -43,6 +43,8 @@ class WriteOptions:
         renames: applied in order to the names that the output would have otherwise.
         drop: patterns (as those of renames) of source tensors and modules that do not travel.
         shared: name that the output has, too, for a tensor -> the name it has anyway (`porter.sharing.spread`).
+        own: gives the names that the target network has, or the file that is verified: they settle what MindSpore
+            calls a tensor of several names in PyTorch. None where they are not known.
         like: the record of a conversion whose drops and names are to be repeated.
         optimizer: carry the optimizer's state, for the class of this name, or for the twin of its own ("auto").
         force: replace an existing output.
@@ -57,6 +59,7 @@ class WriteOptions:
     renames: tuple[Rename, ...] = ()
     drop: tuple[str, ...] = ()
     shared: Mapping[str, str] = field(default_factory=dict)
+    own: Callable[[], Set[str]] | None = None
     like: Record | None = None
     optimizer: str | None = None
     force: bool = False
@@ -142,11 +145,11 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
         plan, restored = plan_back(source, recorded), recorded.strip_prefix
     else:
         left_out = source.left_out | _untrained(source, to)
-        kept = _shared_names(source, to, options, left_out.keys() | dropped)
-        layers = layers_kept(source.layers, kept)
+        sharing = _sharing(source, to, options, left_out.keys() | dropped)
+        layers = layers_kept(source.layers, sharing.kept)
         if names_differ(source.dialect, to):
             refuse_undecided(layers, source.checkpoint.path, source.dialect)
-        plan, restored = share(make_plan(specs, layers, source.dialect, to, left_out), kept), ""
+        plan, restored = share(make_plan(specs, layers, source.dialect, to, left_out), sharing), ""
     plan = without(plan, dropped)
     prefix = prefix_of(source, options)
     _refuse_strange_prefix(plan, prefix)
@@ -162,12 +165,29 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     return plan
 
 
-def _shared_names(source: Source, to: Dialect, options: WriteOptions, staying: Set[str]) -> dict[str, str]:
-    """See `porter.sharing`; none where the target, too, has a name for every place."""
+def _sharing(source: Source, to: Dialect, options: WriteOptions, staying: Set[str]) -> Sharing:
+    """See `porter.sharing`; nothing is shared where the target, too, has a name for every place."""
     if source.dialect != "torch" or to == "torch":
-        return {}
+        return Sharing({})
     names = [name for name in source.checkpoint.tensors if name not in staying]
-    return shared_names(source.checkpoint, names, source.layers, prefix_of(source, options))
+    first_paths = {facts.name: facts.name if facts.same_as is None else facts.same_as for facts in source.modules}
+    wrapped = {f"{source.wrapper}{path}": first for path, first in first_paths.items()}
+    prefix = prefix_of(source, options)
+    sharing = shared_names(source.checkpoint, names, source.layers, prefix, {**first_paths, **wrapped})
+    if sharing.kept and options.own is not None:
+        sharing = fitted(sharing, _names_in_output(source, to, options), options.own())
+    return with_counters(sharing, source.layers)
+
+
+def _names_in_output(source: Source, to: Dialect, options: WriteOptions) -> dict[str, str]:
+    """Source tensor -> its name in the output, if each were written under all of its names."""
+    decided = [layer for layer in source.layers if layer.certainty != "undecided"]
+    plan = make_plan(source.checkpoint.specs, decided, source.dialect, to, {})
+    plan = strip_prefix(plan, prefix_of(source, options))
+    like = options.like.renamed if options.like else {}
+    both = ((step.source.name, step.target.name) for step in plan.steps if step.source and step.target)
+    pairs = ((name, rename_module(there, options.renames)) for name, there in both)
+    return {name: like.get(there, there) for name, there in pairs}
 
 
 def dropped_by(names: Sequence[str], options: WriteOptions) -> set[str]:

@@ -66,12 +66,14 @@ class Plan:
 
     Attributes:
         optimizer: what else of an optimizer travels; None where none does.
+        notes: what it takes for granted that nothing tells, and what would tell it.
     """
 
     from_: Dialect
     to: Dialect
     steps: tuple[Step, ...]
     optimizer: Carried | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def targets(self) -> list[TensorSpec]:

@@ -21,6 +21,7 @@ def remarks(plan: Plan, layers: Sequence[Layer]) -> Iterator[str]:
         plan: between PyTorch's names and MindSpore's.
         layers: of its source.
     """
+    yield from plan.notes
     shared = [step for step in plan.steps if step.fate == "shared" and step.source]
     for step in shared[:1]:
         yield (

@@ -3,55 +3,102 @@
 A PyTorch state dict has an entry for every name that leads to a tensor, all with one storage; a MindSpore parameter
 has one name. Which one follows from how `Cell` gives names: assigning a cell to an attribute renames all parameters
 below it, each after the first path that leads to it there (nn/cell.py, `_set_attr_for_cell` and
-`parameters_and_names`). So the attribute of the network that was assigned last decides, and below it the first path.
-A parameter that two layers share (an embedding that is also the output's weight) is no cell: it keeps the name of the
-layer that it was made in, which nothing in a file tells; usually that is the first one. Established by running
-MindSpore 2.10.
+`parameters_and_names`). So for a cell in several places the attribute of the network that was assigned last decides,
+and below it the first path. A parameter that was tied to another cell later keeps the name of the cell that it was
+made in, usually the first. `porter.shared_modules` tells the two apart, and the target network knows in any case.
+Established by running MindSpore 2.10.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 from porter.formats.model import Checkpoint, TensorSpec
 from porter.layers.model import Evidence, Layer
 from porter.plan import Plan, Step
+from porter.shared_modules import SharedModules, contents_of, places_of
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What MindSpore calls tensors that have several names in PyTorch.
+
+    Attributes:
+        kept: name of a tensor -> the name of the same tensor that MindSpore keeps; only names that it does not keep.
+        guessed: those of `kept` for which nothing tells whether one layer stands in several places or several layers
+            share a weight, which MindSpore calls differently.
+    """
+
+    kept: Mapping[str, str]
+    guessed: Set[str] = frozenset()
 
 
 def shared_names(
-    checkpoint: Checkpoint, names: Iterable[str], layers: Sequence[Layer], prefix: str = ""
-) -> dict[str, str]:
-    """Name of a tensor -> the name of the same tensor that MindSpore keeps; only names that it does not keep.
+    checkpoint: Checkpoint,
+    names: Iterable[str],
+    layers: Sequence[Layer],
+    prefix: str = "",
+    first_paths: Mapping[str, str] | None = None,
+) -> Sharing:
+    """Which names of a checkpoint's tensors MindSpore keeps.
 
     Args:
         checkpoint: PyTorch's.
         names: of the tensors that travel, in file order.
-        layers: as recognised; layers of different kinds may share a parameter, but are not one layer.
+        layers, first_paths: see `SharedModules`.
         prefix: of names, no part of the network (a wrapper's that is to be removed).
     """
     counters = dict(_counters(layers))
-    places = _places(checkpoint, (name for name in names if name not in counters))
-    contents = _contents(places)
-    by_name = {layer.name: layer for layer in layers}
+    places = places_of(checkpoint, (name for name in names if name not in counters))
+    modules = SharedModules(checkpoint, places, layers, first_paths or {})
     kept: dict[str, str] = {}
+    guessed: set[str] = set()
     for group in (group for group in places if len(group) > 1):
-        one_layer = _are_one_layer([name.rpartition(".")[0] for name in group], contents, by_name)
-        keeper = _name_of_cell(group, prefix) if one_layer else group[0]
-        kept |= {name: keeper for name in group if name != keeper}
-    # What MindSpore has no place for goes with the layer that it counts for, whatever its storage.
-    return kept | {
-        counter: _sibling(kept[tensor].rpartition(".")[0], counter)
-        for counter, tensor in counters.items()
-        if tensor in kept
+        keeper, *others = dict.fromkeys(_name_of_cell(reading, prefix) for reading in modules.readings(group))
+        rest = {name: keeper for name in group if name != keeper}
+        kept |= rest
+        guessed |= rest.keys() if others else set()
+    return Sharing(kept, guessed)
+
+
+def fitted(sharing: Sharing, called: Mapping[str, str], own: Set[str]) -> Sharing:
+    """`sharing` with the names that a network has: none, one or several of those of a tensor.
+
+    Args:
+        called: name of a tensor -> what it would be called in the output.
+        own: names of the network's parameters.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, keeper in sharing.kept.items():
+        groups.setdefault(keeper, [keeper]).append(name)
+    kept: dict[str, str] = {}
+    settled: set[str] = set()
+    for keeper, group in groups.items():
+        there = {called[name]: name for name in reversed(group) if called.get(name) in own}
+        staying = set(there.values()) or {keeper}
+        keeper = next(name for name in group if name in staying)
+        kept |= {name: keeper for name in group if name not in staying}
+        settled |= set(group) if there else set()
+    return Sharing(kept, sharing.guessed - settled)
+
+
+def with_counters(sharing: Sharing, layers: Iterable[Layer]) -> Sharing:
+    """What MindSpore has no place for goes with the layer that it counts for, whatever its storage."""
+    kept = sharing.kept
+    counters = {
+        counter: _sibling(kept[tensors[0]].rpartition(".")[0], counter)
+        for counter, tensors in _counters(layers)
+        if tensors and all(tensor in kept for tensor in tensors)
     }
+    return replace(sharing, kept={**kept, **counters})
 
 
 def settle(checkpoint: Checkpoint, layers: Sequence[Layer]) -> list[Layer]:
     """`layers` with undecided ones told by what is known of the same tensors under other names."""
     counters = dict(_counters(layers))
     names = (name for layer in layers for name in layer.tensors.values() if name not in counters)
-    contents = _contents(_places(checkpoint, names))
+    contents = contents_of(places_of(checkpoint, names))
     known: dict[frozenset[tuple[str, int]], Layer] = {}
     for layer in layers:
         if layer.name in contents and layer.certainty != "undecided":
@@ -83,41 +130,12 @@ def _sibling(path: str, name: str) -> str:
     return f"{path}.{name.rpartition('.')[2]}".removeprefix(".")
 
 
-def _places(checkpoint: Checkpoint, names: Iterable[str]) -> list[list[str]]:
-    """`names` of non-empty tensors, those that have the same bytes of the file in one list."""
-    places: dict[object, list[str]] = {}
-    for name in names:
-        tensor = checkpoint.tensors[name]
-        if tensor.extents:
-            place = (tensor.extents, tensor.view, tensor.spec.dtype, tensor.spec.shape)
-            places.setdefault(place, []).append(name)
-    return list(places.values())
-
-
-def _contents(places: Iterable[Iterable[str]]) -> dict[str, dict[str, int]]:
-    """Module -> last part of a tensor's name -> number of its place."""
-    contents: dict[str, dict[str, int]] = {}
-    for number, group in enumerate(places):
-        for name in group:
-            parent, _, leaf = name.rpartition(".")
-            contents.setdefault(parent, {})[leaf] = number
-    return contents
-
-
-def _counters(layers: Iterable[Layer]) -> Iterator[tuple[str, str]]:
-    """Tensors without a name in MindSpore, each with a tensor of the same layer that has one."""
+def _counters(layers: Iterable[Layer]) -> Iterator[tuple[str, list[str]]]:
+    """Tensors without a name in MindSpore, each with those of the same layer that have one."""
     for layer in layers:
         named = [slot for slot in layer.tensors if layer.kind.parameter(slot).mindspore is not None]
         for slot in layer.tensors.keys() - set(named):
-            yield layer.tensors[slot], layer.tensors[named[0]] if named else ""
-
-
-def _are_one_layer(paths: list[str], contents: Mapping[str, Mapping[str, int]], layers: Mapping[str, Layer]) -> bool:
-    """Whether the modules at `paths` hold the same tensors under the same names, and can be of one kind."""
-    if any(contents[path] != contents[paths[0]] for path in paths):
-        return False
-    kinds = [{kind.name for kind in layers[path].kinds} for path in paths if path in layers]
-    return not kinds or bool(set.intersection(*kinds))
+            yield layer.tensors[slot], [layer.tensors[name] for name in named]
 
 
 def _name_of_cell(group: Sequence[str], prefix: str) -> str:
@@ -131,9 +149,9 @@ def layers_kept(layers: Iterable[Layer], kept: Mapping[str, str]) -> list[Layer]
     return [x for x in layers if not x.tensors or any(name not in kept for name in x.tensors.values())]
 
 
-def share(plan: Plan, kept: Mapping[str, str]) -> Plan:
-    """`plan` to MindSpore with every tensor of `kept` (see `shared_names`) left to the one that keeps its name."""
-
+def share(plan: Plan, sharing: Sharing) -> Plan:
+    """`plan` to MindSpore with every tensor under the one name that `sharing` keeps."""
+    kept = sharing.kept
     steps = {step.source.name: step for step in plan.steps if step.source}
 
     def shared(step: Step) -> Step:
@@ -148,7 +166,20 @@ def share(plan: Plan, kept: Mapping[str, str]) -> Plan:
         reason = f"the same tensor as {keeper}: a MindSpore parameter has one name; the record brings this one back"
         return replace(step, target=None, fate="shared", reason=reason, same_as=keeper)
 
-    return replace(plan, steps=tuple(shared(step) for step in plan.steps))
+    notes = (*plan.notes, *_guess_note(sharing))
+    return replace(plan, steps=tuple(shared(step) for step in plan.steps), notes=notes)
+
+
+def _guess_note(sharing: Sharing) -> Iterator[str]:
+    """What was assumed, by the first example."""
+    name = next((name for name in sharing.kept if name in sharing.guessed), None)
+    if name is not None:
+        count, keeper = len(sharing.guessed), sharing.kept[name]
+        yield (
+            f"{count} second names of weights ({name} is {keeper}, ...) are of one layer in several places, or of "
+            "several layers that share a weight: MindSpore calls these differently, and the file does not tell. "
+            f"{keeper} is assumed; --net settles it, --model mostly does"
+        )
 
 
 def spread(plan: Plan, aliases: Mapping[str, str]) -> Plan:
@@ -159,22 +190,23 @@ def spread(plan: Plan, aliases: Mapping[str, str]) -> Plan:
             change nothing.
     """
     steps = {step.target.name: step for step in plan.steps if step.target}
+    layers = {name.rpartition(".")[0]: step.layer for name, step in steps.items()}
     more = []
     for one, other in aliases.items():
         if (one in steps) == (other in steps):
             continue
         name, step = (other, steps[one]) if one in steps else (one, steps[other])
         assert step.target is not None
-        more.append(_under(name, step, step.target))
+        more.append(_under(name, step, step.target, layers.get(name.rpartition(".")[0])))
         steps[name] = more[-1]
     return replace(plan, steps=(*plan.steps, *more))
 
 
-def _under(name: str, step: Step, target: TensorSpec) -> Step:
-    """`step` for the same tensor under another name."""
+def _under(name: str, step: Step, target: TensorSpec, layer: str | None) -> Step:
+    """`step` for the same tensor under another name, in `layer`."""
     reason = f"the same tensor as {target.name} in your network"
     target = replace(target, name=name)
     if step.source is None and step.same_as is None:
-        return replace(step, target=target, reason=reason)
+        return replace(step, target=target, reason=reason, layer=layer)
     same_as = step.source.name if step.source else step.same_as
-    return Step(None, target, "shared", reason, same_as=same_as)
+    return Step(None, target, "shared", reason, same_as=same_as, layer=layer)

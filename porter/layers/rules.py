@@ -159,9 +159,12 @@ class Kind:
         """Whether tensors of these shapes (slot -> shape as stored in `dialect`) can be one layer of this kind."""
         if not set(self.needs) <= set(shapes) or ("mean" in shapes) != ("variance" in shapes):
             return False
-        if "beta" in shapes and "gamma" not in shapes:  # no framework has a layer that shifts and does not scale
-            return False
-        if dialect == "mindspore" and any(p.always_in_mindspore and p.slot not in shapes for p in self.parameters):
+        # What a MindSpore layer with statistics lacks is tied to another layer, under whose name it stands.
+        tied = dialect == "mindspore" and "mean" in shapes
+        if "beta" in shapes and "gamma" not in shapes and not tied:
+            return False  # no framework has a layer that shifts and does not scale
+        missing = (p.always_in_mindspore and p.slot not in shapes for p in self.parameters)
+        if dialect == "mindspore" and not tied and any(missing):
             return False
         if not all(self.parameter(slot).accepts(shape, dialect) for slot, shape in shapes.items()):
             return False

@@ -155,6 +155,13 @@ def _undecided(source: Source) -> Iterator[LayerResult]:
 def _assumed_settings(source: Source) -> Iterator[str]:
     """Settings that nothing in the source tells: the layers were run with assumed ones."""
     norms = [layer.settings for layer in source.layers if layer.settings]
+    options = "--model, --eps or --momentum" if source.dialect == "torch" else "--net, --eps or --momentum"
+    count = sum("target network" in settings.known_from.values() for settings in norms)
+    if count:
+        yield (
+            f"{count} layers were run with the target network's settings on both sides: nothing says the source's; "
+            f"{options} does"
+        )
     assumed: dict[int, list[str]] = {}
     for name, value in (("eps", DEFAULT_EPS), ("momentum", DEFAULT_MOMENTUM)):
         count = sum(settings.known_from.get(name, "default") == "default" for settings in norms)
@@ -163,16 +170,20 @@ def _assumed_settings(source: Source) -> Iterator[str]:
         if count:
             yield (
                 f"{count} layers were run with PyTorch's default {' and '.join(settings)}: the file does not say; "
-                "--model, --eps or --momentum does"
+                f"{options} does"
             )
 
 
 @dataclass(frozen=True)
 class _Norm:
-    """A batch normalisation of the source: slot -> its tensor in the output, and its path there."""
+    """A batch normalisation on both sides: slot -> its tensor in the source and in the output, and its path there.
+
+    A tensor that it shares with another layer stands under the other's name on MindSpore's side.
+    """
 
     layer: Layer
-    names: Mapping[str, str]
+    theirs: Mapping[str, str]
+    ours: Mapping[str, str]
     path: str
 
 
@@ -181,18 +192,23 @@ def _norms(source: Source, plan: Plan, output: Checkpoint) -> Iterator[_Norm]:
     steps: dict[str | None, list[Step]] = {}
     for step in plan.steps:
         steps.setdefault(step.layer, []).append(step)
-    elsewhere = {step.source.name for step in plan.steps if step.source and step.fate == "shared"}
+    written = {step.source.name: step.target.name for step in plan.steps if step.source and step.target}
     for layer in source.layers:
         if layer.certainty == "undecided" or layer.kind.family != "BatchNorm" or layer.settings is None:
             continue
-        if not elsewhere.isdisjoint(layer.tensors.values()):
-            continue  # it is run under the name that its tensors have in the output
-        if layer.tensors and layer.name not in steps:
-            continue  # it was left out on request
-        names = _target_names(layer, steps.get(layer.name, []), plan)
-        if all(name in output.tensors for name in names.values()):
+        own = steps.get(layer.name, [])
+        names = _target_names(layer, own, plan)
+        if layer.tensors and not names:
+            continue  # it was left out on request, or is run under the name that its tensors have in the output
+        theirs, ours = dict(layer.tensors), dict(names)
+        for step in own:
+            if step.same_as is not None:
+                slot = _slot(layer, step, plan)
+                theirs[slot] = step.source.name if step.source else step.same_as
+                ours[slot] = step.target.name if step.target else written[step.same_as]
+        if all(name in output.tensors for name in ours.values()):
             tensor = next(iter(names.values()), None)
-            yield _Norm(layer, names, layer_path(tensor, layer.kind, plan.to) if tensor else layer.name)
+            yield _Norm(layer, theirs, ours, layer_path(tensor, layer.kind, plan.to) if tensor else layer.name)
 
 
 def _case(
@@ -209,8 +225,8 @@ def _case(
     return LayerCase(
         layer.name,
         layer.kind,
-        _side(plan.from_, layer.settings, layer.tensors, theirs),
-        _side(plan.to, settings, norm.names, ours),
+        _side(plan.from_, layer.settings, norm.theirs, theirs),
+        _side(plan.to, settings, norm.ours, ours),
     )
 
 
@@ -227,15 +243,16 @@ def _not_in_the_network(norm: _Norm, modules: Mapping[str, ModuleFacts], target:
 
 
 def _target_names(layer: Layer, steps: list[Step], plan: Plan) -> dict[str, str]:
-    """Slot -> name in the output."""
+    """Slot -> name in the output, of the tensors that have one in this layer."""
+    return {_slot(layer, step, plan): step.target.name for step in steps if step.target}
+
+
+def _slot(layer: Layer, step: Step, plan: Plan) -> str:
+    if step.target is None:
+        return next(slot for slot, name in layer.tensors.items() if step.source and name == step.source.name)
     leaves = layer.kind.names_in(plan.to, root=not layer.name)
-    found = {}
-    for step in steps:
-        if step.target is not None:
-            ruled = step.ruled or step.target.name
-            slot = next(s for s, leaf in leaves.items() if f".{ruled}".endswith(f".{leaf}"))
-            found[slot] = step.target.name
-    return found
+    ruled = step.ruled or step.target.name
+    return next(slot for slot, leaf in leaves.items() if f".{ruled}".endswith(f".{leaf}"))
 
 
 def _side(dialect: Dialect, settings: Settings, tensors: Mapping[str, str], reader: TensorReader) -> Side:
