@@ -44,9 +44,13 @@ def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:
 
 def torch_parameters(reference: str) -> tuple[TensorSpec, ...]:
     """What a PyTorch network's state dict holds, parameters and buffers, in its order; else as `torch_modules`."""
+    return module_parameters(torch_network(reference))
+
+
+def module_parameters(module: Any) -> tuple[TensorSpec, ...]:
+    """What the state dict of an `nn.Module` holds, parameters and buffers, in its order."""
     torch = _framework("torch", "--model")
-    state = torch_network(reference).state_dict()
-    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    tensors = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
     return tuple(
         TensorSpec(name, BY_NAME[str(value.dtype).removeprefix("torch.")], tuple(value.shape))
         for name, value in tensors.items()
@@ -79,7 +83,7 @@ def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
     """The cells of a MindSpore network; as `torch_modules`, with an `nn.Cell`."""
     network = mindspore_network(reference)
     mindspore = _framework("mindspore", "--net")
-    cells = list(_every_cell("", network))
+    cells = list(every_cell(network))
     # BatchNorm3d keeps its settings in the inner cell, which is no layer of its own.
     inner = {
         f"{name}.bn2d".removeprefix("."): name for name, cell in cells if _wraps_a_batch_norm_2d(cell, mindspore)
@@ -91,17 +95,22 @@ def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
     )
 
 
-def _every_cell(path: str, cell: Any) -> Iterator[tuple[str, Any]]:
-    """A cell and all below it by every path; `cells_and_names` tells a shared one under its first alone."""
+def every_cell(cell: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """A MindSpore cell and all below it by every path; `cells_and_names` tells a shared one under its first alone."""
     yield path, cell
     for name, child in cell._cells.items():
         if child is not None:
-            yield from _every_cell(f"{path}.{name}".removeprefix("."), child)
+            yield from every_cell(child, f"{path}.{name}".removeprefix("."))
 
 
 def mindspore_parameters(reference: str) -> tuple[TensorSpec, ...]:
     """The parameters of a MindSpore network, moving statistics included, in its order; else as `torch_modules`."""
-    parameters = mindspore_network(reference).parameters_dict().items()
+    return cell_parameters(mindspore_network(reference))
+
+
+def cell_parameters(cell: Any) -> tuple[TensorSpec, ...]:
+    """The parameters of an `nn.Cell`, moving statistics included, in its order."""
+    parameters = cell.parameters_dict().items()
     return tuple(TensorSpec(name, BY_MINDSPORE[str(p.dtype)], tuple(p.shape)) for name, p in parameters)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from porter.errors import printable
 from porter.report.console import new_table, plural
-from porter.verification.network_results import Activation, ModeResult, NetworkResult
+from porter.verification.network_results import Activation, ModeResult, NetworkResult, Where
 
 # Rows shown before and after the first divergence, and problems of loading.
 _BEFORE, _AFTER, _SHOWN = 3, 2, 12
@@ -16,7 +18,7 @@ _BEFORE, _AFTER, _SHOWN = 3, 2, 12
 
 def show_network(console: Console, network: NetworkResult, *, verbose: bool) -> None:
     for problem in network.problems[:_SHOWN]:
-        text = printable(f"{problem.name}: {problem.problem}, {problem.text}", 1000)
+        text = printable(str(problem.difference), 1000)
         console.print(f"[bold red]WRONG[/]  {problem.side}'s network: {escape(text)}")
     if network.problems:
         unseen = len(network.problems) - _SHOWN
@@ -28,31 +30,53 @@ def show_network(console: Console, network: NetworkResult, *, verbose: bool) -> 
 
 
 def _show_mode(console: Console, mode: ModeResult, verbose: bool) -> None:
-    first = mode.first_divergence
-    if first or verbose:
-        console.print(_table(mode, verbose))
-    if first:
-        console.print(f"[bold red]FAILED[/] [bold]the networks in {mode.mode}[/]")
-        console.print(f"       the first divergence is at {escape(printable(first.label))}")
-        console.print(f"       {escape(printable(mode.cause or '', 2000))}")
+    if mode.first_divergence:
+        console.print(_table(mode, mode.diverging, mode.where or "activations", verbose))
+        _show_divergence(console, mode, mode.first_divergence)
         return
+    if verbose:
+        console.print(_table(mode, mode.activations, "activations", verbose))
     if mode.activations:
-        closest = max(mode.activations, key=lambda row: row.share)
+        compared = plural(len(mode.activations), "result")
+        by_layer = f"; layer by layer, {_farthest(mode.by_layer)}" if mode.by_layer else ""
+        graph = f"; in graph mode, {_farthest(mode.graph)}" if mode.graph else ""
         console.print(
-            f"[green]ok[/]  the networks in {mode.mode}: {plural(len(mode.activations), 'result')} compared, the "
-            f"farthest apart uses {closest.share:.0%} of its allowance ({escape(printable(closest.label))})"
+            f"[green]ok[/]  the networks in {mode.mode}: {compared} compared, the farthest apart uses "
+            f"{_farthest(mode.activations)}{by_layer}{graph}"
         )
     if mode.not_run:
         console.print(f"[yellow]--[/]  the networks in {mode.mode}: {escape(printable(mode.not_run, 1000))}")
 
 
-def _table(mode: ModeResult, verbose: bool) -> Table:
-    rows = list(mode.activations)
+def _show_divergence(console: Console, mode: ModeResult, first: Activation) -> None:
+    console.print(f"[bold red]FAILED[/] [bold]the networks in {mode.mode}[/]")
+    console.print(f"       the first divergence is at {escape(printable(first.label))}")
+    console.print(f"       {escape(printable(mode.cause or '', 2000))}")
+    others = dict.fromkeys(row.layer for row in mode.by_layer if not row.ok and row.layer not in ("", first.layer))
+    if mode.where == "by_layer" and others:
+        shown = ", ".join(list(others)[:_SHOWN])
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        console.print(f"       wrong by themselves, too: {escape(printable(shown, 2000))}{more}")
+
+
+def _farthest(rows: Sequence[Activation]) -> str:
+    farthest = max(rows, key=lambda row: row.share)
+    return f"{farthest.share:.0%} of its allowance ({escape(printable(farthest.label))})"
+
+
+_TITLES: dict[Where, str] = {
+    "by_layer": "Layer by layer, in {}",
+    "activations": "Layer, in {}",
+    "graph": "Layer, in {}, in graph mode",
+}
+
+
+def _table(mode: ModeResult, rows: Sequence[Activation], where: Where, verbose: bool) -> Table:
     first = mode.first_divergence
     if first and not verbose:
         at = rows.index(first)
         rows = rows[max(at - _BEFORE, 0) : at + _AFTER + 1]
-    table = new_table("", f"Layer, in {mode.mode}", "error", "allowed", "largest value")
+    table = new_table("", _TITLES[where].format(mode.mode), "error", "allowed", "largest value")
     for row in rows:
         mark = "[green]ok[/]" if row.ok else "[bold red]NO[/]"
         table.add_row(mark, _name(row), f"{row.error:.0e}", f"{row.allowed:.0e}", f"{row.magnitude:.0e}")

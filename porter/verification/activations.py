@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,9 @@ class Call:
     number: int = 0
 
 
-# Told (call, positional inputs, output) in the framework's own types, which are good until it returns.
-Watch = Callable[[Call, tuple[Any, ...], Any], None]
+# Told (call, positional inputs, output) in the framework's own types, which are good until it returns. What it
+# returns takes the output's place in the network; None leaves it.
+Watch = Callable[[Call, tuple[Any, ...], Any], Any]
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,33 @@ def tensors_in(value: Any, tensor: type, place: str = "") -> Iterator[tuple[str,
     elif is_dataclass(value):
         for member in fields(value):
             yield from tensors_in(getattr(value, member.name), tensor, f"{place}.{member.name}")
+
+
+def exchanged(value: Any, tensor: type, arrays: Arrays, put: Callable[[Any, Array], Any], place: str = "") -> Any:
+    """An output with `put(tensor, array)` for each tensor whose place `arrays` has; as `tensors_in`."""
+    if isinstance(value, tensor):
+        return put(value, arrays[place]) if place in arrays else value
+    if isinstance(value, Mapping):
+        return _with(value, {k: exchanged(v, tensor, arrays, put, f"{place}[{k!r}]") for k, v in value.items()})
+    if isinstance(value, tuple | list):
+        parts = [exchanged(part, tensor, arrays, put, f"{place}[{index}]") for index, part in enumerate(value)]
+        return value._make(parts) if hasattr(value, "_make") else type(value)(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        new = copy(value)
+        for member in fields(value):
+            part = exchanged(getattr(value, member.name), tensor, arrays, put, f"{place}.{member.name}")
+            object.__setattr__(new, member.name, part)  # it may be frozen
+        return new
+    return value
+
+
+def _with(mapping: Mapping[Any, Any], items: Mapping[Any, Any]) -> Any:
+    """A mapping of the same type: some that networks return have constructors of their own."""
+    if not isinstance(mapping, MutableMapping):
+        return items
+    new = copy(mapping)
+    new.update(items)
+    return new
 
 
 class CallCounter:

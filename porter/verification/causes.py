@@ -11,10 +11,8 @@ from porter.errors import BackendError
 from porter.layers.settings import decimal_text
 from porter.verification.activations import Arrays, Call, Inputs
 from porter.verification.deviation import deviation
-from porter.verification.mindspore_network import MindSporeNetwork
-from porter.verification.network_results import Activation
-from porter.verification.pairing import Values
-from porter.verification.torch_network import TorchNetwork
+from porter.verification.network_results import COUNT, Activation
+from porter.verification.twins import Twins
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
@@ -40,33 +38,33 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Scene:
-    """Both networks as they ran in one mode, and what was compared."""
+    """Both networks as they ran in one mode, and what was compared there; `common` is `Twins.common`."""
 
-    torch: TorchNetwork
-    mindspore: MindSporeNetwork
-    values: Values
+    twins: Twins
     common: Mapping[str, str]
     inputs: Inputs
     training: bool
     activations: Sequence[Activation]
 
 
-def likely_cause(scene: Scene, first: Activation, stopped: str | None) -> str:
-    """The sentence about the first divergence; `stopped` says why MindSpore's network went no further, if so."""
-    told = "; ".join(_cause(scene, first))
-    return f"{told}; then {stopped}" if stopped else told
+def likely_cause(scene: Scene, first: Activation) -> str:
+    """The sentence about the first divergence."""
+    return "; ".join(_cause(scene, first))
 
 
 def _cause(scene: Scene, first: Activation) -> Iterator[str]:
-    differences = settings_that_differ(
-        scene.torch.modules.get(first.layer), scene.mindspore.modules.get(first.target)
-    )
+    modules, cells = scene.twins.torch.modules, scene.twins.mindspore.modules
+    differences = settings_that_differ(modules.get(first.layer), cells.get(first.target))
+    if first.what == COUNT:
+        (torch,), (mindspore,) = first.shapes
+        yield f"PyTorch's network returns {torch} tensors, MindSpore's {mindspore}"
+        return
     if not first.is_output:
         yield from differences or ["running statistics move differently although the outputs agree"]
         return
+    yield from _shape(first)
     local = _given_the_same_input(scene, first)
     if local is None or not local.agrees(scene.training):
-        yield from _shape(first)
         if differences:
             yield from differences
         elif local and local.agrees(not scene.training):
@@ -96,11 +94,10 @@ def _wrong_mode(training: bool) -> str:
 
 
 def _in_itself(scene: Scene, first: Activation, *, certain: bool) -> str:
-    inside = [
-        row for row in scene.activations if row.layer.startswith(f"{first.layer}." if first.layer else "") and row.ok
-    ]
+    within = f"{first.layer}." if first.layer else ""
+    inside = [row for row in scene.activations if row.layer.startswith(within) and row.layer != first.layer]
     same = "given the same input " if certain else ""
-    if inside and first.layer != inside[-1].layer:
+    if inside:
         return (
             f"{same}it computes something else although every layer in it agrees: its own forward and construct "
             "differ in what they do with their layers' results (a shortcut, an activation, an interpolation)"
@@ -128,7 +125,9 @@ class _Local:
 
     def agrees(self, training: bool) -> bool:
         try:
-            right = self.scene.torch.apply(self.first.layer, self.scene.values.torch, self.given, training=training)
+            right = self.scene.twins.torch.apply(
+                self.first.layer, self.scene.twins.values.torch, self.given, training=training
+            )
         except BackendError:
             return False
         pairs = list(zip(self.found.values(), right.values(), strict=False))
@@ -142,14 +141,14 @@ def _given_the_same_input(scene: Scene, first: Activation) -> _Local | None:
         return None
 
     def catch(call: Call, given: tuple[Any, ...], output: Any) -> None:
-        arrays = [array for part in given for array in scene.mindspore.arrays(part).values()]
+        arrays = [array for part in given for array in scene.twins.mindspore.arrays(part).values()]
         if call == Call(first.layer, first.call) and len(arrays) == len(given) > 0:
-            caught.append((arrays, scene.mindspore.arrays(output)))
+            caught.append((arrays, scene.twins.mindspore.arrays(output)))
 
     paths = {first.target: first.layer}
     # A network that stops was told by the caller, who met it before.
     with suppress(BackendError):
-        scene.mindspore.run(scene.values.mindspore, scene.inputs, catch, paths, training=scene.training)
+        scene.twins.mindspore.run(scene.twins.values.mindspore, scene.inputs, catch, paths, training=scene.training)
     return _Local(scene, first, *caught[0]) if caught else None
 
 

@@ -1,14 +1,27 @@
-"""A whole network on MindSpore, in PyNative mode: cells have no hooks in graph mode."""
+"""A whole network on MindSpore."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import BackendError, UsageError
-from porter.verification.activations import Arrays, CallCounter, Inputs, Watch, bind, switches_off, tensors_in
+from porter.formats.model import TensorSpec
+from porter.network import cell_parameters, every_cell
+from porter.verification.activations import (
+    Arrays,
+    Call,
+    CallCounter,
+    Inputs,
+    Watch,
+    bind,
+    exchanged,
+    switches_off,
+    tensors_in,
+)
+from porter.verification.cases import MindSporeMode
 from porter.verification.mindspore_backend import execution
-from porter.verification.network_results import Problem
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
@@ -28,32 +41,28 @@ class MindSporeNetwork:
 
     def __init__(self, cell: Any) -> None:
         self.cell = cell
-        self.modules = dict(_paths(cell, ""))
+        self.modules = dict(every_cell(cell))
 
-    def problems(self, values: Mapping[str, Array]) -> list[Problem]:
-        """Every name and shape in which the network and `values` differ; MindSpore's own check is not strict."""
-        own = self.cell.parameters_dict()
-        found = [
-            Problem(self.name, name, "missing", f"{list(parameter.shape)} is not in the file")
-            for name, parameter in own.items()
-            if name not in values
-        ]
-        for name, value in values.items():
-            if name not in own:
-                found.append(
-                    Problem(self.name, name, "unexpected", f"{list(value.shape)} has no place in the network")
-                )
-            elif own[name].shape != value.shape:
-                text = f"{list(value.shape)} in the file, {list(own[name].shape)} in the network"
-                found.append(Problem(self.name, name, "shape", text))
-        return found
+    def wanted(self, given: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        """The parameters that a file has to hold."""
+        return cell_parameters(self.cell)
 
     def run(
-        self, values: Mapping[str, Array], inputs: Inputs, watch: Watch, paths: Mapping[str, str], *, training: bool
+        self,
+        values: Mapping[str, Array],
+        inputs: Inputs,
+        watch: Watch,
+        paths: Mapping[str, str],
+        *,
+        training: bool,
+        mode: MindSporeMode = "pynative",
     ) -> None:
         """One forward pass, freshly loaded; as `TorchNetwork.run`.
 
         Inputs are given by name where `construct` has all the names, else one after the other.
+
+        Args:
+            mode: cells have no hooks in graph mode: there, only the call of the whole network is told.
 
         Raises:
             BackendError: the network does not run on these inputs; the calls before were watched.
@@ -61,24 +70,31 @@ class MindSporeNetwork:
         import mindspore
 
         self._prepare(values, training=training)
-        counter = CallCounter()
         try:
             positional, named = bind(self.cell.construct, inputs, "--net")
         except UsageError:
             positional, named = [array for _, array in inputs], {}
-        hooks = []
-        with execution("pynative"):
+        given = tuple(map(mindspore.Tensor, positional))
+        with execution(mode), self._watched(watch, paths if mode == "pynative" else {}):
             try:
-                for path, told_as in paths.items():
-                    told = lambda c, given, out, path=told_as: watch(counter.next(path), given, out)  # noqa: E731
-                    hooks.append(self.modules[path].register_forward_hook(told))
-                tensors = {name: mindspore.Tensor(array) for name, array in named.items()}
-                self.cell(*map(mindspore.Tensor, positional), **tensors)
+                output = self.cell(*given, **{name: mindspore.Tensor(array) for name, array in named.items()})
             except Exception as error:  # the user's network, or a kernel that is missing
                 raise BackendError(f"MindSpore's network does not run: {_message(error)}") from error
-            finally:
-                for registered in hooks:
-                    registered.remove()
+        watch(Call(""), given, output)
+
+    @contextmanager
+    def _watched(self, watch: Watch, paths: Mapping[str, str]) -> Iterator[None]:
+        counter = CallCounter()
+        hooks = []
+        try:
+            for path, told_as in paths.items():
+                if path:
+                    told = lambda c, given, out, path=told_as: watch(counter.next(path), given, out)  # noqa: E731
+                    hooks.append(self.modules[path].register_forward_hook(told))
+            yield
+        finally:
+            for registered in hooks:
+                registered.remove()
 
     def _prepare(self, values: Mapping[str, Array], *, training: bool) -> None:
         import mindspore
@@ -101,18 +117,19 @@ class MindSporeNetwork:
             for place, tensor in tensors_in(value, mindspore.Tensor)
         }
 
+    def exchanged(self, value: Any, arrays: Arrays) -> Any:
+        """`value`, an output, with other numbers: `arrays`, by place, in the types its tensors have."""
+        import mindspore
+
+        def put(tensor: Any, array: Array) -> Any:
+            return mindspore.Tensor(array).astype(tensor.dtype)
+
+        return exchanged(value, mindspore.Tensor, arrays, put)
+
     def state(self, names: Mapping[str, object]) -> dict[str, Array]:
         """The present values of parameters."""
         own = self.cell.parameters_dict()
         return {name: own[name].asnumpy().copy() for name in names if name in own}
-
-
-def _paths(cell: Any, path: str) -> Iterator[tuple[str, Any]]:
-    # The public cells_and_names() and name_cells() tell a shared cell under one of its names only.
-    yield path, cell
-    for name, child in cell._cells.items():
-        if child is not None:
-            yield from _paths(child, f"{path}.{name}".removeprefix("."))
 
 
 def _is_bf16(tensor: Any) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import Literal
 
+from porter.differences import Difference
 from porter.verification.results import finite
 
 Mode = Literal["eval", "train"]
+Where = Literal["by_layer", "activations", "graph"]
 
 # What is compared: an output (with the place in it, where it is no single tensor), the number of a network's outputs,
 # or a buffer of running statistics.
@@ -21,17 +24,14 @@ class Problem:
 
     Attributes:
         side: `PyTorch` or `MindSpore`.
-        problem: `missing` in the file, `unexpected` in the network, or `shape`.
-        text: what is wrong, in words.
+        difference: what is missing in the file, left over in it, or of another shape.
     """
 
     side: str
-    name: str
-    problem: str
-    text: str
+    difference: Difference
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self)
+        return {"side": self.side, **self.difference.to_json()}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Activation:
             shapes, or which numbers are finite, differ.
         allowed: see `porter.verification.networks`.
         magnitude: the largest absolute value PyTorch computes.
-        shapes: PyTorch's and MindSpore's.
+        shapes: PyTorch's and MindSpore's; for the number of outputs, both numbers.
     """
 
     layer: str
@@ -72,6 +72,11 @@ class Activation:
         return f"{name}{what}" + (f" (call {self.call + 1})" if self.call else "")
 
     @property
+    def can_be_judged(self) -> bool:
+        """Whether agreement says something: numbers an order of magnitude above what rounding explains."""
+        return self.allowed < self.magnitude / 10
+
+    @property
     def share(self) -> float:
         """The error as a share of what is allowed."""
         if self.allowed > 0:
@@ -88,19 +93,40 @@ class ModeResult:
     """Both networks in one mode.
 
     Attributes:
-        activations: in the order in which PyTorch completes the calls; statistics last.
+        activations: with MindSpore's network run as it is; in the order in which PyTorch completes the calls,
+            statistics last.
+        by_layer: the same, each layer's output exchanged for PyTorch's once it is compared, so that no error goes on.
+        graph: the network's outputs and statistics in MindSpore's graph mode, where it was asked for.
         cause: why the first divergence is likely there, in words.
         not_run: why nothing, or not everything, could be compared; None when all was.
     """
 
     mode: Mode
     activations: tuple[Activation, ...]
+    by_layer: tuple[Activation, ...] = ()
+    graph: tuple[Activation, ...] = ()
     cause: str | None = None
     not_run: str | None = None
 
     @property
+    def where(self) -> Where | None:
+        """In which run the networks part; layer by layer shows it best."""
+        runs: dict[Where, tuple[Activation, ...]] = {
+            "by_layer": self.by_layer,
+            "activations": self.activations,
+            "graph": self.graph,
+        }
+        return next((where for where, rows in runs.items() if not all(row.ok for row in rows)), None)
+
+    @property
+    def diverging(self) -> tuple[Activation, ...]:
+        """The results of that run; empty where the networks agree."""
+        rows: tuple[Activation, ...] = getattr(self, self.where) if self.where else ()
+        return rows
+
+    @property
     def first_divergence(self) -> Activation | None:
-        return next((activation for activation in self.activations if not activation.ok), None)
+        return next((activation for activation in self.diverging if not activation.ok), None)
 
     @property
     def ok(self) -> bool | None:
@@ -114,9 +140,12 @@ class ModeResult:
             "mode": self.mode,
             "ok": self.ok,
             "first_divergence": first.label if first else None,
+            "found_in": self.where,
             "cause": self.cause,
             "not_run": self.not_run,
             "activations": [activation.to_json() for activation in self.activations],
+            "by_layer": [activation.to_json() for activation in self.by_layer],
+            "graph": [activation.to_json() for activation in self.graph],
         }
 
 
@@ -154,3 +183,23 @@ class NetworkResult:
             "only_in": {side: list(paths) for side, paths in self.only_in.items()},
             "notes": list(self.notes),
         }
+
+
+def unproven(whole: Sequence[Activation], by_layer: Sequence[Activation]) -> str | None:
+    """Why agreement says nothing: an output that is all 0 or not finite, or no larger than what rounding explains.
+
+    Not where every step can be judged: then each does what it should, however much the network magnifies rounding.
+    """
+    doubtful = next((row for row in whole if not row.layer and row.is_output and not row.can_be_judged), None)
+    if doubtful is None:
+        return None
+    told = (
+        f"the network's {doubtful.what} cannot be judged on this input: its largest value is "
+        f"{doubtful.magnitude:.0e}, and rounding alone explains {doubtful.allowed:.0e}"
+    )
+    outputs = [row for row in by_layer if row.is_output]
+    # A layer inside may well be 0 throughout; a network whose output is says nothing.
+    unsure = [row for row in outputs if not row.can_be_judged and (row.magnitude or row.allowed or not row.layer)]
+    if unsure:
+        return f"{told}; nor, layer by layer, can {unsure[0].label}"
+    return None if any(not row.layer for row in outputs) else told

@@ -1,59 +1,52 @@
 """Run two whole networks on the same input, and find the first layer in which they part.
 
-The truth is PyTorch's network in float64. No closed bound holds for a whole network, so the allowance of a layer is
-taken from the network itself: how far two computations that are right, too, lie from the truth at that layer -
+The truth is PyTorch's network in float64. MindSpore's is held against it twice:
+
+- whole: it runs as it is, which says how far its outputs are from PyTorch's;
+- layer by layer: the output of every layer that both networks have is compared and then exchanged for PyTorch's, so
+  that what a layer does is seen on PyTorch's own numbers. (Training recurrent networks so is called teacher forcing.)
+  No error adds up, none hides behind what an earlier layer did, and every wrong layer shows, not only the first.
+
+No closed bound holds for a whole network, so the allowance of a layer is taken from the network itself: how far two
+computations that are right, too, lie from the truth at that layer, run in the same of the two ways -
 
 1. PyTorch's network in float32, its parameters rounded to the types the other file stores;
 2. PyTorch's network in float64, the output of every layer disturbed at random by as much as float32 rounding may
-   disturb it (`porter.verification.torch_network._Noise`), which shows how the network magnifies rounding;
+   disturb it (`porter.verification.rounding_noise`), which shows how the network magnifies rounding;
 
 the larger of the two, times `MULTIPLE`, plus `FLOOR` of the layer's largest value. Monte Carlo arithmetic (D. S.
 Parker, 1997) estimates rounding errors in this way. MULTIPLE leaves room for MindSpore's other order of summation
 and for the luck of three samples: on the networks of the tests a right twin uses up to a third of its allowance, an
 eps of 1e-5 in place of 1e-3 exceeds it five times and more, a wrong padding or mode a thousand times.
+
+A network that magnifies rounding without limit (a very deep one in training, one that takes an argmax) has outputs
+that no two right computations agree on. Then the layers are the proof: every one agrees, and the network is
+nothing but its layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from porter.errors import BackendError, UsageError
 from porter.verification.activations import Arrays, Call, Inputs, NetworkInput, make_network_inputs
 from porter.verification.bounds import UNIT_ROUNDOFF
 from porter.verification.cases import Options
 from porter.verification.causes import Scene, likely_cause, settings_that_differ
-from porter.verification.deviation import deviation, magnitude
-from porter.verification.network_results import COUNT, Activation, Mode, ModeResult, NetworkResult
+from porter.verification.deviation import magnitude
+from porter.verification.network_results import COUNT, OUTPUT, Activation, Mode, ModeResult, NetworkResult, unproven
+from porter.verification.traces import STATISTICS, Comparison, Measured, Recorder, Trace
 from porter.verification.twins import Twins
 
 if TYPE_CHECKING:
-    from porter.verification.cases import Array
+    from porter.verification.activations import Watch
+    from porter.verification.cases import Array, MindSporeMode
 
 MULTIPLE = 4.0
 NOISE_RUNS = 2
 FLOOR = 8 * UNIT_ROUNDOFF
-
-Trace = dict[Call, Arrays]
-
-
-@dataclass
-class _Deviation:
-    """How far each watched call lies from the truth, measured as it happens: nothing is kept."""
-
-    truth: Trace
-    arrays: Callable[[Any], Arrays]
-    worst: dict[Call, list[float]] = field(default_factory=dict)
-    shapes: dict[Call, list[tuple[int, ...]]] = field(default_factory=dict)
-
-    def watch(self, call: Call, given: tuple[Any, ...], output: Any) -> None:
-        if call in self.truth:
-            self.compare(call, self.arrays(output))
-
-    def compare(self, call: Call, found: Arrays) -> None:
-        self.worst[call] = [deviation(a, b) for a, b in _matched(found, self.truth[call])]
-        self.shapes[call] = [array.shape for array in found.values()]
 
 
 def check_networks(twins: Twins, wanted: Sequence[NetworkInput], options: Options) -> NetworkResult:
@@ -63,196 +56,214 @@ def check_networks(twins: Twins, wanted: Sequence[NetworkInput], options: Option
         UsageError: the PyTorch network does not run on inputs of these shapes.
         BackendError: the MindSpore network does not, although all its layers agree as far as it comes.
     """
-    problems = (*twins.torch.problems(twins.values.torch), *twins.mindspore.problems(twins.values.mindspore))
-    common = twins.common()
+    problems = twins.problems()
     only_in = twins.only_in()
     shown = tuple(map(str, wanted))
     if problems:
         return NetworkResult(shown, problems, (), only_in)
     inputs = make_network_inputs(wanted, options.seed)
     notes: list[str] = []
-    modes = tuple(_compare(twins, common, inputs, mode, options, notes) for mode in ("eval", "train"))
-    notes += [*_settings_notes(twins, common), *_dropout_note(twins)]
+    common = twins.common()
+    modes = tuple(_Check(twins, common, inputs, training, options, notes).result() for training in (False, True))
+    notes += [*_settings_notes(twins, common), *_dropout_note(twins), *_graph_note(options)]
     return NetworkResult(shown, (), modes, only_in, tuple(dict.fromkeys(notes)))
-
-
-def _compare(
-    twins: Twins, common: dict[str, str], inputs: Inputs, mode: Mode, options: Options, notes: list[str]
-) -> ModeResult:
-    training = mode == "train"
-    try:
-        truth = _truth(twins, common, inputs, training, options, notes)
-    except BackendError as error:
-        if training:
-            hint = "; a batch of 2 or larger volumes may do" if "more than 1 value" in error.message else ""
-            return ModeResult(mode, (), not_run=f"{error.message}{hint}")
-        shapes = " ".join(f"--input-shape {wanted}" for wanted, _ in inputs)
-        raise UsageError("the network does not run on such an input", entry=shapes, found=error.message) from error
-    target = _Deviation(truth.calls, twins.mindspore.arrays)
-    stopped = _run_mindspore(twins, common, inputs, training, target)
-    if training and not stopped:
-        found = twins.mindspore.state(dict.fromkeys(twins.statistics().values()))
-        for name, other in twins.statistics().items():
-            target.compare(_statistics_call(name), {"": found[other]})
-    if not stopped:
-        notes += _uncalled(truth, target)
-    activations = tuple(_judged(twins, common, truth, target, options))
-    # A tolerance that the user chose is the user's to judge.
-    doubt = unproven(activations) if options.atol is None and options.rtol is None else None
-    result = ModeResult(mode, activations, not_run=_not_run(stopped, truth) or doubt)
-    if result.first_divergence:
-        scene = Scene(twins.torch, twins.mindspore, twins.values, common, inputs, training, activations)
-        return ModeResult(mode, activations, likely_cause(scene, result.first_divergence, stopped), result.not_run)
-    if stopped:
-        last = activations[-1].label if activations else "none"
-        raise BackendError(
-            stopped, expected="a network that runs", found=f"{len(activations)} layers agree, the last is {last}"
-        )
-    return result
 
 
 @dataclass(frozen=True)
 class _Truth:
-    """The truth, and how far rounding takes right computations from it: one worst value per tensor of each call."""
+    """Every call of PyTorch's network, up to the first that came after random numbers were drawn."""
 
-    calls: Trace
-    rounding: Mapping[Call, list[float]]
+    trace: Trace
+    dtype: str
     random_from: Call | None
 
 
-def _truth(
-    twins: Twins, common: Mapping[str, str], inputs: Inputs, training: bool, options: Options, notes: list[str]
-) -> _Truth:
-    trace: Trace = {}
-    paths = {path: path for path in common}
+@dataclass(frozen=True)
+class _Run:
+    """MindSpore's network held against the truth, and why it stopped before its end, if it did."""
 
-    def keep(call: Call, given: tuple[Any, ...], output: Any) -> None:
-        arrays = twins.torch.arrays(output)
-        if arrays:
-            trace[call] = arrays
+    activations: tuple[Activation, ...] = ()
+    uncalled: tuple[str, ...] = ()
+    stopped: str | None = None
 
-    def run(values: Mapping[str, Array], watch: Any, dtype: str, noise: int | None = None) -> Call | None:
-        return twins.torch.run(values, inputs, watch, paths, training=training, dtype=dtype, noise=noise)
-
-    dtype = "float64"
-    try:
-        random_from = run(twins.values.torch, keep, dtype)
-    except BackendError as error:
-        trace.clear()
-        dtype = "float32"
-        random_from = run(twins.values.torch, keep, dtype)
-        notes.append(f"float32 is the reference, for in float64 {error.message}")
-    if random_from:
-        order = list(trace)
-        for call in order[order.index(random_from) :] if random_from in trace else []:
-            del trace[call]
-    elif training:
-        trace.update((_statistics_call(name), {"": value}) for name, value in _statistics(twins).items())
-    rounding: dict[Call, list[float]] = {}
-    disturbed = [(twins.values.torch, dtype, options.seed + 1 + count) for count in range(NOISE_RUNS)]
-    for values, precision, noise in ((twins.values.rounded, "float32", None), *disturbed):
-        deviation_of = _Deviation(trace, twins.torch.arrays)
-        run(values, deviation_of.watch, precision, noise)
-        if training and not random_from:
-            for name, value in _statistics(twins).items():
-                deviation_of.compare(_statistics_call(name), {"": value})
-        for call, worst in deviation_of.worst.items():
-            rounding[call] = [max(pair) for pair in zip(worst, rounding.get(call, worst), strict=True)]
-    return _Truth(trace, rounding, random_from)
+    @property
+    def ok(self) -> bool:
+        return all(activation.ok for activation in self.activations)
 
 
-def _run_mindspore(
-    twins: Twins, common: Mapping[str, str], inputs: Inputs, training: bool, target: _Deviation
-) -> str | None:
-    """Run MindSpore's network; why it stopped before its end, None where it did not."""
-    paths = {other: path for path, other in common.items()}
-    try:
-        twins.mindspore.run(twins.values.mindspore, inputs, target.watch, paths, training=training)
-    except BackendError as error:
-        return error.message
-    return None
+@dataclass(frozen=True)
+class _Check:
+    """The check in one mode; `notes` collects what the reader must know."""
 
+    twins: Twins
+    common: Mapping[str, str]
+    inputs: Inputs
+    training: bool
+    options: Options
+    notes: list[str]
 
-def _judged(
-    twins: Twins, common: Mapping[str, str], truth: _Truth, target: _Deviation, options: Options
-) -> Iterator[Activation]:
-    for call, expected in truth.calls.items():
-        if call not in target.worst:
-            continue
+    def result(self) -> ModeResult:
+        mode: Mode = "train" if self.training else "eval"
+        try:
+            truth = self._truth()
+            rounding = self._rounding(truth, forced=False)
+        except BackendError as error:
+            if not self.training:
+                raise self._no_such_input(error) from error
+            hint = "; a batch of 2 or larger volumes may do" if "more than 1 value" in error.message else ""
+            return ModeResult("train", (), not_run=f"{error.message}{hint}")
+        whole = self._run(truth, rounding)
+        by_layer = self._by_layer(truth)
+        if by_layer.stopped and not whole.stopped:
+            self.notes.append(f"not everything could be compared layer by layer in {mode}: {by_layer.stopped}")
+        graph = self._run(truth, rounding, mode="graph") if self.options.ms_mode != "pynative" else _Run()
+        if whole.uncalled and not whole.stopped:
+            told = ", ".join(whole.uncalled)
+            self.notes.append(f"MindSpore's network has {told} but does not call it as often as PyTorch's")
+        if whole.stopped and whole.ok and by_layer.ok:
+            last = whole.activations[-1].label if whole.activations else "none"
+            found = f"{len(whole.activations)} results agree, the last is {last}"
+            raise BackendError(whole.stopped, expected="a network that runs", found=found)
+        result = ModeResult(mode, whole.activations, by_layer.activations, graph.activations)
+        return replace(result, not_run=self._not_run(result, truth, whole, graph), cause=self._cause(result, whole))
+
+    def _truth(self) -> _Truth:
+        recorder = Recorder(self.twins.torch)
+        dtype = "float64"
+        try:
+            random_from = self._run_torch(recorder.watch, self.twins.values.torch, dtype)
+        except BackendError as error:
+            dtype, recorder = "float32", Recorder(self.twins.torch)
+            random_from = self._run_torch(recorder.watch, self.twins.values.torch, dtype)
+            self.notes.append(f"float32 is the reference, for in float64 {error.message}")
+        trace = recorder.trace
+        if random_from:
+            order = list(trace)
+            for call in order[order.index(random_from) :] if random_from in trace else []:
+                del trace[call]
+        elif self.training:
+            for name, value in self.twins.torch.state(self.twins.statistics()).items():
+                recorder.keep(Call(name, STATISTICS), {"": value})
+        return _Truth(trace, dtype, random_from)
+
+    def _rounding(self, truth: _Truth, *, forced: bool) -> dict[Call, list[float]]:
+        """How far rounding takes right computations from the truth: one worst value for each tensor of a call."""
+        values, dtype = self.twins.values, truth.dtype
+        disturbed = [(values.torch, dtype, self.options.seed + 1 + count) for count in range(NOISE_RUNS)]
+        found: dict[Call, list[float]] = {}
+        for given, precision, noise in ((values.rounded, "float32", None), *disturbed):
+            comparison = Comparison(truth.trace, self.twins.torch, forced)
+            self._run_torch(comparison.watch, given, precision, noise)
+            if self.training and not truth.random_from:
+                for name, value in self.twins.torch.state(self.twins.statistics()).items():
+                    comparison.compare(Call(name, STATISTICS), {"": value})
+            for call, measured in comparison.measured.items():
+                before = found.get(call, measured.errors)
+                found[call] = [max(pair) for pair in zip(measured.errors, before, strict=False)]
+        return found
+
+    def _by_layer(self, truth: _Truth) -> _Run:
+        try:
+            rounding = self._rounding(truth, forced=True)
+        except BackendError as error:
+            return _Run(stopped=error.message)
+        return self._run(truth, rounding, forced=True)
+
+    def _run(
+        self,
+        truth: _Truth,
+        rounding: Mapping[Call, list[float]],
+        *,
+        forced: bool = False,
+        mode: MindSporeMode = "pynative",
+    ) -> _Run:
+        network = self.twins.mindspore
+        comparison = Comparison(truth.trace, network, forced)
+        paths = {other: path for path, other in self.common.items()}
+        stopped = None
+        try:
+            values = self.twins.values.mindspore
+            network.run(values, self.inputs, comparison.watch, paths, training=self.training, mode=mode)
+        except BackendError as error:
+            stopped = error.message
+        if self.training and not stopped and not truth.random_from:
+            moved = network.state(dict.fromkeys(self.twins.statistics().values()))
+            for name, other in self.twins.statistics().items():
+                comparison.compare(Call(name, STATISTICS), {"": moved[other]})
+        measured = comparison.measured
+        rows = (
+            self._judged(c, truth.trace[c], measured[c], rounding.get(c, [])) for c in truth.trace if c in measured
+        )
+        uncalled = dict.fromkeys(c.path for c in truth.trace if c not in measured and c.number != STATISTICS)
+        return _Run(tuple(row for group in rows for row in group), tuple(uncalled), stopped)
+
+    def _run_torch(
+        self, watch: Watch, values: Mapping[str, Array], dtype: str, noise: int | None = None
+    ) -> Call | None:
+        paths = {path: path for path in self.common}
+        return self.twins.torch.run(
+            values, self.inputs, watch, paths, training=self.training, dtype=dtype, noise=noise
+        )
+
+    def _judged(
+        self, call: Call, expected: Arrays, found: Measured, rounding: Sequence[float]
+    ) -> Iterator[Activation]:
         layer, what = _told(call)
-        rows = []
-        for (place, array), error, noise, shape in zip(
-            expected.items(), target.worst[call], truth.rounding.get(call, ()), target.shapes[call], strict=False
-        ):
+        target, number = self.common.get(layer, layer), max(call.number, 0)
+        measured = zip(expected.items(), found.errors, found.shapes, rounding, strict=False)
+        for (place, array), error, shape, noise in measured:
             size = magnitude(array)
             allowed = MULTIPLE * noise + FLOOR * size
-            if options.atol is not None or options.rtol is not None:
-                allowed = (options.atol or 0.0) + (options.rtol or 0.0) * size
+            if self.options.atol is not None or self.options.rtol is not None:
+                allowed = (self.options.atol or 0.0) + (self.options.rtol or 0.0) * size
             shapes = array.shape, shape
-            other, number = common.get(layer, layer), max(call.number, 0)
-            rows.append(
-                Activation(layer, other, what + place, number, error <= allowed, error, allowed, size, shapes)
-            )
-        if not layer and len(target.shapes[call]) != len(expected):
-            counts = float(len(expected)), float(len(target.shapes[call]))
-            rows.append(Activation("", "", COUNT, 0, False, abs(counts[0] - counts[1]), 0.0, counts[0], ((), ())))
-        if rows:
-            yield max(rows, key=lambda row: row.share)
+            yield Activation(layer, target, what + place, number, error <= allowed, error, allowed, size, shapes)
+        if not layer and found.count != len(expected):
+            counts = len(expected), found.count
+            error = float(abs(counts[0] - counts[1]))
+            yield Activation("", "", COUNT, 0, False, error, 0.0, counts[0], ((counts[0],), (counts[1],)))
+
+    def _not_run(self, result: ModeResult, truth: _Truth, whole: _Run, graph: _Run) -> str | None:
+        """Why nothing, or not everything, was proven."""
+        if whole.stopped:
+            return whole.stopped
+        if truth.random_from:
+            return f"{truth.random_from.path or 'the network'} draws random numbers: nothing after it can be compared"
+        if graph.stopped:
+            return f"in graph mode {graph.stopped}"
+        # A tolerance that the user chose is the user's to judge.
+        given = self.options.atol is not None or self.options.rtol is not None
+        return None if given else unproven(result.activations, result.by_layer)
+
+    def _cause(self, result: ModeResult, whole: _Run) -> str | None:
+        first = result.first_divergence
+        if first is None:
+            return None
+        if result.where == "by_layer" or not result.by_layer:
+            scene = Scene(self.twins, self.common, self.inputs, self.training, result.diverging)
+            told = likely_cause(scene, first)
+            return f"{told}; then {whole.stopped}" if whole.stopped else told
+        return _IN_GRAPH_MODE if result.where == "graph" else _ADDS_UP
+
+    def _no_such_input(self, error: BackendError) -> UsageError:
+        shapes = " ".join(f"--input-shape {wanted}" for wanted, _ in self.inputs)
+        return UsageError("the network does not run on such an input", entry=shapes, found=error.message)
 
 
-# Statistics are no call of a layer; they are told as one of number -1 under the buffer's name.
-_STATISTICS = -1
-
-
-def _statistics_call(name: str) -> Call:
-    return Call(name, _STATISTICS)
+_ADDS_UP = (
+    "on PyTorch's own numbers every single layer agrees: either the network magnifies rounding more than was measured, "
+    "or a small difference in settings adds up (the notes tell those that bnport reads); --atol and --rtol set a "
+    "tolerance of your own"
+)
+_IN_GRAPH_MODE = "in PyNative mode the networks agree: what MindSpore compiles in graph mode computes something else"
 
 
 def _told(call: Call) -> tuple[str, str]:
     """(layer, what) of a call."""
-    if call.number != _STATISTICS:
-        return call.path, "output"
+    if call.number != STATISTICS:
+        return call.path, OUTPUT
     layer, _, buffer = call.path.rpartition(".")
     return layer, buffer
-
-
-def _statistics(twins: Twins) -> dict[str, Array]:
-    return twins.torch.state(twins.statistics())
-
-
-def _matched(found: Arrays, truth: Arrays) -> Iterator[tuple[Array, Array]]:
-    """Tensors of two outputs: by place where both have the same, else in order."""
-    if set(found) == set(truth):
-        yield from ((found[place], array) for place, array in truth.items())
-    else:
-        yield from zip(found.values(), truth.values(), strict=False)
-
-
-def _not_run(stopped: str | None, truth: _Truth) -> str | None:
-    if stopped:
-        return stopped
-    if truth.random_from:
-        return f"{truth.random_from.path or 'the network'} draws random numbers: nothing after it can be compared"
-    return None
-
-
-def _uncalled(truth: _Truth, target: _Deviation) -> Iterator[str]:
-    paths = dict.fromkeys(
-        call.path for call in truth.calls if call not in target.worst and call.number != _STATISTICS
-    )
-    if paths:
-        yield f"MindSpore's network has {', '.join(paths)} but does not call it as often as PyTorch's"
-
-
-def unproven(activations: Sequence[Activation]) -> str | None:
-    """Why agreement says nothing: an output that is all 0 or not finite, or no larger than what rounding explains."""
-    for one in activations:
-        if not one.layer and one.is_output and not one.allowed < one.magnitude / 10:
-            return (
-                f"the network's {one.what} cannot be judged on this input: its largest value is {one.magnitude:.0e}, "
-                f"and rounding alone explains {one.allowed:.0e}"
-            )
-    return None
 
 
 def _settings_notes(twins: Twins, common: Mapping[str, str]) -> Iterator[str]:
@@ -269,3 +280,11 @@ def _dropout_note(twins: Twins) -> Iterator[str]:
     count = len(twins.torch.dropouts)
     if count:
         yield f"dropout is switched off in both networks (in {count} layers): they would not draw the same numbers"
+
+
+def _graph_note(options: Options) -> Iterator[str]:
+    if options.ms_mode != "pynative":
+        yield (
+            "in graph mode the networks' outputs and statistics were compared; layers in PyNative mode alone, for "
+            "cells have no hooks in graph mode"
+        )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from porter.formats.dtypes import BFLOAT16, FLOAT32, TEXT, DType
-from porter.formats.model import Checkpoint
+from porter.formats.model import Checkpoint, TensorSpec
 from porter.layers.kinds import Dialect, Kind
 from porter.layers.model import Layer
 from porter.plan import Plan
@@ -27,11 +27,14 @@ class Values:
         torch: as the PyTorch file has them.
         rounded: the same, rounded to the types that the MindSpore file stores them in.
         mindspore: as the MindSpore file has them.
+        torch_specs, mindspore_specs: what the two files say of them.
     """
 
     torch: Mapping[str, Array]
     rounded: Mapping[str, Array]
     mindspore: Mapping[str, Array]
+    torch_specs: Sequence[TensorSpec]
+    mindspore_specs: Sequence[TensorSpec]
 
 
 def read_values(source: Source, plan: Plan, output: Checkpoint) -> Values:
@@ -43,20 +46,20 @@ def read_values(source: Source, plan: Plan, output: Checkpoint) -> Values:
 
     to_torch = plan.to == "torch"
     with TensorReader(source.checkpoint) as theirs, TensorReader(output) as ours:
-        left = {
-            spec.name.removeprefix(source.wrapper): theirs.array(spec.name)
-            for spec in source.checkpoint.specs
-            if spec.dtype is not TEXT and spec.name not in source.left_out
-        }
-        right = {spec.name: ours.array(spec.name) for spec in output.specs if spec.dtype is not TEXT}
+        given = [s for s in source.checkpoint.specs if s.dtype is not TEXT and s.name not in source.left_out]
+        made = [spec for spec in output.specs if spec.dtype is not TEXT]
+        left = {spec.name.removeprefix(source.wrapper): theirs.array(spec.name) for spec in given}
+        right = {spec.name: ours.array(spec.name) for spec in made}
+    given = [replace(spec, name=spec.name.removeprefix(source.wrapper)) for spec in given]
     torch, mindspore = (right, left) if to_torch else (left, right)
+    specs = (made, given) if to_torch else (given, made)
     stored: dict[str, DType] = {}
     for step in plan.steps:
         mine, other = (step.target, step.source) if to_torch else (step.source, step.target)
         if mine and other:
             stored[mine.name.removeprefix("" if to_torch else source.wrapper)] = other.dtype
     rounded = {name: _rounded(value, stored.get(name, FLOAT32)) for name, value in torch.items()}
-    return Values(torch, rounded, mindspore)
+    return Values(torch, rounded, mindspore, *specs)
 
 
 def _rounded(value: NDArray[Any], dtype: DType) -> NDArray[Any]:

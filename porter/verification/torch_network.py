@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import BackendError
-from porter.verification.activations import Arrays, Call, CallCounter, Inputs, Watch, bind, switches_off, tensors_in
-from porter.verification.bounds import UNIT_ROUNDOFF
-from porter.verification.network_results import Problem
+from porter.formats.model import TensorSpec
+from porter.network import module_parameters
+from porter.verification.activations import (
+    Arrays,
+    Call,
+    CallCounter,
+    Inputs,
+    Watch,
+    bind,
+    exchanged,
+    switches_off,
+    tensors_in,
+)
+from porter.verification.rounding_noise import RoundingNoise
 from porter.verification.torch_backend import first_line
 
 if TYPE_CHECKING:
@@ -34,27 +46,20 @@ class TorchNetwork:
         # Their own `training` decides for dropouts; those that attention and recurrent layers do inside, this number.
         self.dropouts = [part for part in module.modules() if switches_off(part) or _drops(part)]
 
-    def problems(self, values: Mapping[str, Array]) -> list[Problem]:
-        """Every name and shape in which the network and `values` differ.
+    def wanted(self, given: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        """The parameters that a file which holds `given` has to hold.
 
         What PyTorch's own strict load lets pass, passes: a counter of batches that is missing, or of shape (1,). So
         does a tensor that has two names and is given under one.
         """
-        own = self._state()
-        given = {own[name].data_ptr() for name in values if name in own and own[name].numel()}
-        found = []
-        for name, tensor in own.items():
-            if name not in values and tensor.data_ptr() not in given and not name.endswith("num_batches_tracked"):
-                found.append(Problem(self.name, name, "missing", f"{list(tensor.shape)} is not in the file"))
-        for name, value in values.items():
-            if name not in own:
-                found.append(
-                    Problem(self.name, name, "unexpected", f"{list(value.shape)} has no place in the network")
-                )
-            elif own[name].shape != value.shape and (own[name].dim() or value.size != 1):
-                text = f"{list(value.shape)} in the file, {list(own[name].shape)} in the network"
-                found.append(Problem(self.name, name, "shape", text))
-        return found
+        own, shapes = self._state(), {spec.name: spec.shape for spec in given}
+        held = {own[name].data_ptr() for name in shapes if name in own and own[name].numel()}
+        return tuple(
+            replace(spec, shape=shapes[spec.name]) if spec.shape == () and shapes.get(spec.name) == (1,) else spec
+            for spec in module_parameters(self.module)
+            if spec.name in shapes
+            or not (own[spec.name].data_ptr() in held or spec.name.endswith("num_batches_tracked"))
+        )
 
     def run(
         self,
@@ -88,14 +93,14 @@ class TorchNetwork:
         self.prepare(values, training=training, dtype=dtype)
         counter = CallCounter()
         first_random: list[Call] = []
-        hooks = [] if noise is None else [m.register_forward_hook(_Noise(noise)) for m in self._computing()]
+        hooks = [] if noise is None else [m.register_forward_hook(RoundingNoise(noise)) for m in self._computing()]
         positional, named = bind(self.module.forward, inputs, "--model")
 
-        def hook(module: Any, given: tuple[Any, ...], output: Any, path: str) -> None:
+        def hook(module: Any, given: tuple[Any, ...], output: Any, path: str) -> Any:
             call = counter.next(path)
             if not first_random and not torch.equal(torch.get_rng_state(), untouched):
                 first_random.append(call)
-            watch(call, given, output)
+            return watch(call, given, output)
 
         with torch.random.fork_rng(devices=[]), torch.no_grad(), _default_dtype(dtype):
             torch.manual_seed(0)
@@ -147,6 +152,15 @@ class TorchNetwork:
 
         return {place: _array(tensor) for place, tensor in tensors_in(value, torch.Tensor)}
 
+    def exchanged(self, value: Any, arrays: Arrays) -> Any:
+        """`value`, an output, with other numbers: `arrays`, by place, in the types its tensors have."""
+        import torch
+
+        def put(tensor: Any, array: Array) -> Any:
+            return torch.from_numpy(array.copy()).to(tensor.dtype)
+
+        return exchanged(value, torch.Tensor, arrays, put)
+
     def state(self, names: Mapping[str, object]) -> dict[str, Array]:
         """The present values of buffers."""
         own = self._state()
@@ -172,67 +186,6 @@ class TorchNetwork:
         ]
 
 
-class _Noise:
-    """A forward hook that disturbs a layer's output by as much as rounding to float32 may.
-
-    A sum of n products in float32, in whatever order, has an error of about u sqrt(n) of its size (Higham and Mary,
-    A New Approach to Probabilistic Rounding Error Analysis, 2019, theorem 3.1), measured here channel by channel;
-    results that are no sums are off by u of themselves. Running statistics are sums over their input.
-    """
-
-    def __init__(self, seed: int) -> None:
-        import torch
-
-        self._random = torch.Generator().manual_seed(seed)
-
-    def __call__(self, module: Any, given: tuple[Any, ...], output: Any) -> Any:
-        import torch
-
-        if module.training and getattr(module, "running_mean", None) is not None:
-            self._disturb_statistics(module, given[0])
-        if isinstance(output, tuple):
-            return tuple(self._disturbed(module, part) if isinstance(part, torch.Tensor) else part for part in output)
-        return self._disturbed(module, output) if isinstance(output, torch.Tensor) else output
-
-    def _disturbed(self, module: Any, output: Any) -> Any:
-        if not output.is_floating_point() or not output.numel():
-            return output
-        terms = _summed(module, output)
-        return output + self._noise(output.abs() if terms == 1 else _size(output), output, terms)
-
-    def _disturb_statistics(self, module: Any, x: Any) -> None:
-        terms, weight = x.numel() // x.shape[1], module.momentum or 1.0
-        axes = [axis for axis in range(x.dim()) if axis != 1]
-        square = x.square().mean(axes)
-        for buffer, size in ((module.running_mean, square.sqrt()), (module.running_var, square)):
-            buffer += weight * self._noise(size, buffer, terms)
-
-    def _noise(self, size: Any, like: Any, terms: int) -> Any:
-        import torch
-
-        random = torch.randn(like.shape, generator=self._random, dtype=like.dtype)
-        return random * size * UNIT_ROUNDOFF * terms**0.5
-
-
-def _size(output: Any) -> Any:
-    """Root mean square of every channel, to be broadcast: axis 1 of volumes, the last axis of sequences."""
-    if output.dim() < 2:
-        return output.abs()
-    channel = 1 if output.dim() > 3 or output.dim() == 2 else output.dim() - 1
-    axes = [axis for axis in range(output.dim()) if axis != channel]
-    return output.square().mean(axes, keepdim=True).sqrt()
-
-
-def _summed(module: Any, output: Any) -> int:
-    """How many numbers a layer adds up for one of its own."""
-    fan_in: list[int] = [p.numel() // len(p) for p in module.parameters(recurse=False) if p.dim() > 1 and len(p)]
-    if fan_in:
-        return max(fan_in)
-    # Normalisations have an eps: they sum over what they normalise, at most all elements of a channel.
-    per_channel: int = output.numel() // output.shape[1] if output.dim() > 1 else 1
-    return per_channel if hasattr(module, "eps") else 1
-
-
 def _drops(module: Any) -> bool:
     return isinstance(getattr(module, "dropout", None), float)
 
@@ -245,7 +198,8 @@ def _tensor(array: Array) -> Any:
 
 
 def _array(tensor: Any) -> Array:
-    array: Array = tensor.detach().cpu().double().numpy().copy()
+    tensor = tensor.detach().cpu()
+    array: Array = (tensor.double() if tensor.is_floating_point() else tensor).numpy().copy()
     return array
 
 

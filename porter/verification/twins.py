@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from porter import network
+from porter.differences import compare
 from porter.errors import BackendError
 from porter.formats.model import Checkpoint
 from porter.plan import Plan
 from porter.source import Source
 from porter.verification.mindspore_backend import MindSporeBackend
 from porter.verification.mindspore_network import MindSporeNetwork
+from porter.verification.network_results import Problem
 from porter.verification.pairing import Pairs, Values, pairs_of, read_values
 from porter.verification.torch_backend import TorchBackend
 from porter.verification.torch_network import TorchNetwork
@@ -39,6 +41,16 @@ class Twins:
     def statistics(self) -> dict[str, str]:
         """PyTorch buffer -> MindSpore parameter."""
         return {name: self.pairs.tensors[name] for name in self.torch.buffers if name in self.pairs.tensors}
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Every name and shape in which a network and its file differ; dtypes may, for values are cast on loading."""
+        sides = (self.torch, self.values.torch_specs), (self.mindspore, self.values.mindspore_specs)
+        return tuple(
+            Problem(network.name, difference)
+            for network, given in sides
+            for difference in compare(given, network.wanted(given))
+            if difference.problem != "dtype"
+        )
 
     def only_in(self) -> dict[str, tuple[str, ...]]:
         """Layers that the other network does not have; what stands in a layer it has is that layer's own business."""

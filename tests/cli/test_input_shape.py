@@ -42,12 +42,14 @@ def test_right_twins(bnport: Any, converted: None) -> None:
 def test_a_fault_is_shown_with_what_stands_around_it(bnport: Any, converted: None, wrong: tuple[str, str]) -> None:
     shown = bnport("verify", SOURCE, "net.ckpt", *MODEL, *wrong, *SHAPE)
     assert shown.code == 1
-    rows = [line.split()[:2] for line in shown.out.partition("Layer, in eval")[2].partition("FAILED")[0].splitlines()]
+    table = shown.out.partition("Layer by layer, in eval")[2].partition("FAILED")[0]
+    rows = [line.split()[:2] for line in table.splitlines()]
     assert [row for row in rows if row[0] in ("ok", "NO")] == [
-        ["ok", "input_norm"], ["NO", "stem.0"], ["NO", "stem.1"], ["NO", "stem.2"]
+        ["ok", "input_norm"], ["NO", "stem.0"], ["ok", "stem.1"], ["ok", "stem.2"]
     ]  # fmt: skip
     assert "the first divergence is at stem.0" in shown.out
     assert "padding is (1, 2, 2) in PyTorch and pad_mode='same' in MindSpore" in shown.out
+    assert "wrong by themselves, too: stage2.0.conv1\n" in shown.out
     assert "stage2.0.conv1: padding is" in shown.out, "a second one, told as a difference in settings"
     assert "VERIFICATION FAILED the file is right" in shown.out
 
@@ -59,6 +61,8 @@ def test_json_holds_every_activation(bnport: Any, converted: None, wrong: tuple[
     assert (network["ok"], network["inputs"], network["problems"]) == (False, ["2x3x8x32x32"], [])
     evaluation, training = network["modes"]
     assert (evaluation["mode"], evaluation["first_divergence"]) == ("eval", "stem.0")
+    assert evaluation["found_in"] == "by_layer"
+    assert len(training["by_layer"]) == 51
     assert len(training["activations"]) == 51
     first = next(row for row in evaluation["activations"] if not row["ok"])
     assert first["error"] > first["allowed"] > 0
@@ -71,8 +75,10 @@ def test_a_network_that_does_not_load_the_file(bnport: Any, converted: None, tmp
     (tmp_path / "renamed_net.py").write_text(text)
     shown = bnport("verify", SOURCE, "net.ckpt", *MODEL, "--net", "renamed_net.py:build", *SHAPE)
     assert shown.code == 1
-    assert "MindSpore's network: classifier.weight: missing, [4, 12] is not in the file" in shown.out
-    assert "MindSpore's network: head.weight: unexpected" in shown.out
+    told = " ".join(shown.out.split())
+    missing = "classifier.weight: missing, float32 [4, 12]; closest: head.weight (57% alike, same shape)"
+    assert f"MindSpore's network: {missing}" in told
+    assert "MindSpore's network: head.weight: left over" in told
     assert "The networks were not run." in shown.out
 
 
