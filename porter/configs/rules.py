@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from porter.configs.model import SCHEDULE, Setting
 from porter.configs.references import is_number, text_of
-from porter.configs.sites import SCHEDULE, Setting
 from porter.configs.terms import INITIAL, TERMS, TRACK, USE_BATCH, Dialect, inverted, number
 from porter.configs.tree import Document, Expression, Rewrite, Scalar
 

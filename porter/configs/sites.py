@@ -1,16 +1,17 @@
 """Which nodes of a config are settings of batch normalisations, and in whose terms.
 
 Settings hide in typed mappings (`{type: BN3d, momentum: 0.01}`), beside a class (`norm_op`, `norm_op_kwargs`), in
-MONAI's pairs (`["batch", {...}]`), in sections (`BN:`), under prefixed keys (`bn_momentum`) and, in Python, in calls. A
-plain `momentum` anywhere else is none. `names` says what a key or a class name means, `walk` what surrounds a mapping.
+MONAI's pairs (`["batch", {...}]`), in sections (`BN:`), under prefixed keys (`bn_momentum`) and, in Python, in calls.
+A plain `momentum` anywhere else is none. `names` says what a key or a class name means, `walk` what surrounds a
+mapping.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 
+from porter.configs.code import in_code
+from porter.configs.model import SCHEDULE, SETTINGS, ClassName, Found, OtherUse, Setting, Site
 from porter.configs.names import (
     named,
     names_others,
@@ -20,99 +21,12 @@ from porter.configs.names import (
     schedules_momentum,
 )
 from porter.configs.references import Path, References, is_number, is_symbolic, text_of
-from porter.configs.terms import ARGUMENTS, INITIAL, ONLY_MINDSPORE, SHARED, TERMS, TRACK, USE_BATCH, Dialect
-from porter.configs.tree import Document, Entry, Expression, Mapping, Node, Scalar, Span, scalars
+from porter.configs.terms import ARGUMENTS, ONLY_MINDSPORE, TERMS
+from porter.configs.told import KEEP, Told
+from porter.configs.tree import Document, Entry, Expression, Mapping, Node, Scalar, scalars
 from porter.configs.walk import Role, Visit, visits
-from porter.errors import UsageError
-from porter.layers.patterns import matches
 
-KEEP = "keep"
-# A number by which code changes a momentum while it trains; no argument of any class.
-SCHEDULE = "schedule"
-
-# What a place without a class can say of a batch normalisation.
-_SETTINGS = frozenset((*SHARED[1:], *INITIAL, TRACK, USE_BATCH))
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """One setting, where it is written.
-
-    Attributes:
-        name: the argument's name ("momentum"), or `SCHEDULE`.
-        path: keys and list indexes down to it.
-        entry: its key and value.
-        owner: the mapping that `entry` is written in.
-        values: what it refers to, else its own value; several for a list.
-        problem: why a value could not be found.
-        is_argument: its key is the layer's argument, and may be renamed or removed.
-    """
-
-    name: str
-    path: Path
-    entry: Entry
-    owner: Mapping
-    values: tuple[Scalar, ...]
-    problem: str | None = None
-    is_argument: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """Settings that belong to one batch normalisation, or to one mapping of a user's code.
-
-    Attributes:
-        path: keys and list indexes down to it.
-        node: the mapping.
-        settings: in the order of the file.
-        dialect: whose terms they are in, where they say so themselves.
-        class_name: of `CLASSES`, "" where none is named.
-        doubt: why it may be something else; None where it is certain.
-    """
-
-    path: Path
-    node: Mapping
-    settings: tuple[Setting, ...]
-    dialect: Dialect | None = None
-    class_name: str = ""
-    doubt: str | None = None
-
-
-@dataclass(frozen=True)
-class ClassName:
-    """The dotted name of a framework's batch normalisation, written out; `class_name` is "" for one of none's kind.
-
-    Only those of `CLASSES` have a counterpart: torch.nn.LazyBatchNorm3d has a name here and no class.
-    """
-
-    path: Path
-    span: Span
-    dialect: Dialect
-    class_name: str
-    scalar: Scalar | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class OtherUse:
-    """A value that is no batch normalisation's setting here: an optimizer's momentum, an InstanceNorm's."""
-
-    path: Path
-    entry: Entry
-    value: Scalar
-
-
-@dataclass
-class Found:
-    """What a search found: all places in the order of the file."""
-
-    sites: list[Site] = field(default_factory=list)
-    classes: list[ClassName] = field(default_factory=list)
-    others: list[OtherUse] = field(default_factory=list)
-
-    @property
-    def undecided(self) -> tuple[Site, ...]:
-        """The sites that may be something else; see `porter.configs.translate` for those that matter."""
-        return tuple(site for site in self.sites if site.doubt)
+__all__ = ["ClassName", "Found", "OtherUse", "Setting", "Site", "find"]
 
 
 def find(document: Document, settings: Sequence[tuple[str, str]] = ()) -> Found:
@@ -125,42 +39,14 @@ def find(document: Document, settings: Sequence[tuple[str, str]] = ()) -> Found:
     Raises:
         UsageError: one of `settings` names no setting, or matches nothing.
     """
-    told = _Told(settings)
+    told = Told(settings)
     found = _Search(document, told).found()
     told.demand_all_used()
     return found
 
 
-class _Told:
-    """What the user says about paths."""
-
-    def __init__(self, settings: Sequence[tuple[str, str]]) -> None:
-        self._settings = settings
-        self._used: set[int] = set()
-        for pattern, name in settings:
-            if name != KEEP and name not in _SETTINGS:
-                known = ", ".join([*sorted(_SETTINGS), KEEP])
-                raise UsageError("no setting", entry=f"--setting {pattern}={name}", expected=known, found=name)
-
-    def about(self, path: Path) -> str | None:
-        name = None
-        for index, (pattern, setting) in enumerate(self._settings):
-            if matches(pattern, ".".join(path)):
-                self._used.add(index)
-                name = setting
-        return name
-
-    def demand_all_used(self) -> None:
-        for index, (pattern, name) in enumerate(self._settings):
-            if index not in self._used:
-                entry = f"--setting {pattern}={name}"
-                raise UsageError(
-                    "matches nothing", entry=entry, hint="Write the path as the table or an error shows it."
-                )
-
-
 class _Search:
-    def __init__(self, document: Document, told: _Told) -> None:
+    def __init__(self, document: Document, told: Told) -> None:
         self._document = document
         self._told = told
         self._references = References(document)
@@ -175,7 +61,7 @@ class _Search:
         self._settle_definitions()
         self._find_classes()
         if self._document.is_code:
-            self._found.sites = list(_in_code(self._document, self._found.sites))
+            self._found.sites = list(in_code(self._document, self._found.sites))
         self._found.sites.sort(key=lambda site: site.settings[0].entry.value.span.start)
         return self._found
 
@@ -231,7 +117,7 @@ class _Search:
         return Setting(name, path, entry, owner, tuple(values), problem, is_argument)
 
     def _note_other(self, visit: Visit, path: Path, entry: Entry, owner: Mapping) -> None:
-        if plain_setting(entry.name) not in _SETTINGS:
+        if plain_setting(entry.name) not in SETTINGS:
             return
         value = self._references.resolved(entry.value, path)
         if not isinstance(value, Scalar):
@@ -262,7 +148,7 @@ def _in_place(entry: Entry, role: Role) -> str | None:
         names = TERMS[role.named.dialect].positional[role.named.class_name]
         return names[entry.position] if entry.position < len(names) else None
     name = plain_setting(entry.name)
-    return name if role.kind == "layer" or name in _SETTINGS else None
+    return name if role.kind == "layer" or name in SETTINGS else None
 
 
 def _class_names(path: Path, node: Node) -> Iterator[ClassName]:
@@ -292,32 +178,3 @@ def _everything(root: Node, path: Path) -> Iterator[tuple[Path, Node]]:
             waiting += (((*path, entry.name), entry.value) for entry in reversed(node.entries))
         elif not isinstance(node, Scalar):
             waiting += (((*path, str(index)), item) for index, item in reversed([*enumerate(node.items)]))
-
-
-def _in_code(document: Document, sites: Sequence[Site]) -> Iterator[Site]:
-    """`sites` of a Python file, where assigned names and arguments go through code before they reach a layer.
-
-    What a rewritten expression uses stays as it is. Other assignments, and arguments of functions that are no batch
-    normalisation, are in doubt; a mapping is passed on as in any other config.
-    """
-    modules = {id(root.node) for root in document.roots if not root.name}
-    used = {
-        word
-        for site in sites
-        for setting in site.settings
-        if not (site.node.callee is not None and prefixed_setting(setting.entry.name))
-        for value in setting.values
-        if isinstance(value.value, Expression)
-        for word in re.findall(r"\w+", value.value.text)
-    }
-    for site in sites:
-        own = [s for s in site.settings if not prefixed_setting(s.entry.name)]
-        handed_on = [s for s in site.settings if prefixed_setting(s.entry.name) and s.entry.name not in used]
-        if own:
-            yield replace(site, settings=tuple(own))
-        doubt = site.doubt
-        if id(site.node) in modules or site.node.callee is not None:
-            handed_on = [s for s in handed_on if not any(isinstance(v.value, Expression) for v in s.values)]
-            doubt = "the code may hand it to a batch normalisation or compute with it"
-        if handed_on:
-            yield replace(site, settings=tuple(handed_on), doubt=doubt)

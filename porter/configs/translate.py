@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
-from porter.configs.references import Path, is_number
+from porter.configs.agreement import Use, clashes, named_after_the_shared
+from porter.configs.changes import Change, Remark, Translation, Undecision
+from porter.configs.model import ClassName, Found, Setting, Site
+from porter.configs.references import is_number
 from porter.configs.rules import STAYS, Case, Outcome, outcome
-from porter.configs.sites import ClassName, Found, Setting, Site
-from porter.configs.terms import ONLY_MINDSPORE, SHARED, TERMS, Dialect, Signature, class_of, number
-from porter.configs.tree import Document, Entry, Place, Scalar, Splice
+from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature, class_of, number
+from porter.configs.tree import Document, Place, Scalar, Splice
 from porter.errors import UsageError
 
 _FRAMEWORKS: Mapping[Dialect, str] = {
@@ -19,82 +21,6 @@ _FRAMEWORKS: Mapping[Dialect, str] = {
     "announced": "MindSpore",
     "mint": "mindspore.mint",
 }
-
-
-@dataclass(frozen=True)
-class Change:
-    """One setting or name that is rewritten.
-
-    Attributes:
-        path: keys and list indexes down to it, with dots between them.
-        setting: the argument's name before, or "class", "import".
-        before: as it is written.
-        after: as it will be; "" for what is taken out.
-        rule: the row of the table that is applied.
-        why: that rule in words.
-        place: line and column of the value, from 1.
-        splices: the characters that change; none where those of another change take this along.
-    """
-
-    path: str
-    setting: str
-    before: str
-    after: str
-    rule: str
-    why: str
-    place: Place
-    splices: tuple[Splice, ...]
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Something to know about a place; see `Translation`."""
-
-    path: str
-    setting: str
-    text: str
-    place: Place
-
-
-@dataclass(frozen=True)
-class Undecision:
-    """A place that may be a batch normalisation's.
-
-    Attributes:
-        path, setting, place: as in `Change`.
-        text: why it is not certain, with the other place where there is one.
-        options: what the user can type, each one way of settling it.
-    """
-
-    path: str
-    setting: str
-    text: str
-    place: Place
-    options: tuple[str, ...]
-
-
-@dataclass
-class Translation:
-    """What becomes of a config.
-
-    Attributes:
-        changes: in the order of the file.
-        warnings: what the translated config does not say.
-        needs_person: places that no rule can translate; they stay as they are.
-        notes: places left alone for a reason worth saying.
-        undecided: places that the user has to settle before anything is written.
-    """
-
-    changes: list[Change] = field(default_factory=list)
-    warnings: list[Remark] = field(default_factory=list)
-    needs_person: list[Remark] = field(default_factory=list)
-    notes: list[Remark] = field(default_factory=list)
-    undecided: list[Undecision] = field(default_factory=list)
-
-    @property
-    def splices(self) -> list[Splice]:
-        """Every change of characters."""
-        return [splice for change in self.changes for splice in change.splices]
 
 
 def translate(
@@ -133,19 +59,6 @@ def _signed(dialect: Dialect, signature: Signature) -> Dialect:
     return "announced" if dialect == "mindspore" and signature == "announced" else dialect
 
 
-@dataclass(frozen=True, eq=False)
-class _Use:
-    """A value in a role, and what becomes of it there."""
-
-    path: Path
-    name: str
-    entry: Entry
-    value: Scalar | None
-    outcome: Outcome = STAYS
-    setting: Setting | None = None
-    source: Dialect | None = None
-
-
 @dataclass
 class _Translator:
     document: Document
@@ -154,7 +67,7 @@ class _Translator:
     result: Translation
 
     def sites(self, found: Found, signature: Signature) -> None:
-        uses = [_Use(use.path, "", use.entry, use.value) for use in found.others]
+        uses = [Use(use.path, "", use.entry, use.value) for use in found.others]
         for site in found.sites:
             source = self._source(site, signature)
             if site.doubt:
@@ -180,7 +93,7 @@ class _Translator:
             return _FRAMEWORKS[source] == _FRAMEWORKS[self.from_]
         return "torch" in (source, self.to)
 
-    def _uses(self, site: Site, source: Dialect | None) -> list[_Use]:
+    def _uses(self, site: Site, source: Dialect | None) -> list[Use]:
         """What becomes of each value of a site."""
         uses = []
         for setting in site.settings:
@@ -188,17 +101,17 @@ class _Translator:
                 done = STAYS
                 if source and self._translates(source):
                     done = outcome(Case(setting, value, source, self.to, ".".join(site.path), self.document))
-                uses.append(_Use(setting.path, setting.name, setting.entry, value, done, setting, source))
+                uses.append(Use(setting.path, setting.name, setting.entry, value, done, setting, source))
             if setting.problem and source and self._inverts(setting, source):
                 problem = Outcome(needs_person=setting.problem)
-                uses.append(_Use(setting.path, setting.name, setting.entry, None, problem, setting, source))
-        return _named_after_the_shared(uses)
+                uses.append(Use(setting.path, setting.name, setting.entry, None, problem, setting, source))
+        return named_after_the_shared(uses)
 
     def _inverts(self, setting: Setting, source: Dialect) -> bool:
         inverts = TERMS[source].inverted != TERMS[self.to].inverted
         return self._translates(source) and (inverts or setting.name != "momentum")
 
-    def _readings(self, site: Site, source: Dialect | None) -> Iterator[_Use]:
+    def _readings(self, site: Site, source: Dialect | None) -> Iterator[Use]:
         """What would become of a site in whichever terms it may be."""
         for reading in (source,) if source else ("torch", "mindspore"):
             yield from self._uses(site, reading)
@@ -221,28 +134,26 @@ class _Translator:
                 hint="Add --from torch, --from mindspore or --from mint.",
             )
 
-    def _agreeing(self, uses: Sequence[_Use]) -> Iterator[_Use]:
+    def _agreeing(self, uses: Sequence[Use]) -> Iterator[Use]:
         """The uses whose value becomes the same wherever it is used; the others are undecided."""
         refused: set[int] = set()
-        shared = [(group, _of_value) for group in _by(uses, lambda use: use.value)]
-        shared += [(group, _of_entry) for group in _by(uses, lambda use: use.entry)]
-        for group, made in shared:
-            clash = _clash(group, made)
-            if clash and not refused & {id(use) for use in group}:
+        for group, clash in clashes(uses):
+            members = {id(use) for use in group}
+            if not refused & members:
                 self._refuse(*clash)
-            refused |= {id(use) for use in group if clash}
+            refused |= members
         yield from (use for use in uses if id(use) not in refused)
 
-    def _refuse(self, changing: _Use, other: _Use) -> None:
+    def _refuse(self, changing: Use, other: Use) -> None:
         path, there = ".".join(changing.path), ".".join(other.path)
         line, column = self._entry_place(other)
         text = f"the same value serves {there} (line {line}, column {column}), where it must not become that"
         options = (f"--setting '{there}={changing.name}'", f"--setting '{path}=keep'")
         self.result.undecided.append(Undecision(path, changing.name, text, self._entry_place(changing), options))
 
-    def _change(self, uses: Sequence[_Use]) -> None:
+    def _change(self, uses: Sequence[Use]) -> None:
         """Turn what becomes of the uses into changes and remarks, each once."""
-        taken_out: dict[int, list[_Use]] = {}
+        taken_out: dict[int, list[Use]] = {}
         seen: set[tuple[int, int]] = set()
         for use in uses:
             done = use.outcome
@@ -261,7 +172,7 @@ class _Translator:
         for group in taken_out.values():
             self.result.changes += self._removed(group)
 
-    def _changed(self, use: _Use) -> Change:
+    def _changed(self, use: Use) -> Change:
         assert use.value is not None
         before, after = use.value.text, use.value.text
         splices = []
@@ -274,7 +185,7 @@ class _Translator:
             splices.append(self.document.renamed(use.entry, use.outcome.key))
         return self._listed(use, before, after, splices)
 
-    def _removed(self, uses: Sequence[_Use]) -> Iterator[Change]:
+    def _removed(self, uses: Sequence[Use]) -> Iterator[Change]:
         """The changes that take entries out of one mapping, whose characters the first of them holds."""
         owner = uses[0].setting.owner if uses[0].setting else None
         assert owner is not None
@@ -284,7 +195,7 @@ class _Translator:
             yield self._listed(use, f"{use.name}: {use.value.text}", "", splices)
             splices = []
 
-    def _listed(self, use: _Use, before: str, after: str, splices: Iterable[Splice]) -> Change:
+    def _listed(self, use: Use, before: str, after: str, splices: Iterable[Splice]) -> Change:
         assert use.source is not None
         target = "nothing" if use.outcome.removed else use.outcome.key or use.name
         rule = f"{use.source} {use.name} -> {self.to} {target}"
@@ -300,11 +211,11 @@ class _Translator:
             for value in setting.values if setting.name == "momentum" else ():
                 text = _suspicion(value, source)
                 if text:
-                    use = _Use(setting.path, "momentum", setting.entry, value)
+                    use = Use(setting.path, "momentum", setting.entry, value)
                     self.result.warnings.append(self._remark(use, text))
         if site.dialect and source != self.to and not self._translates(source):
             first = site.settings[0]
-            use = _Use(site.path, "", first.entry, None)
+            use = Use(site.path, "", first.entry, None)
             text = f"it is in the terms of {_FRAMEWORKS[source]}: left alone; --from {site.dialect} translates it"
             self.result.notes.append(self._remark(use, text))
 
@@ -348,56 +259,15 @@ class _Translator:
         rule = f"{source} {what} -> {self.to} {what}"
         return Change(path, what, before, after, rule, why, place, (Splice(start, end, after),))
 
-    def _remark(self, use: _Use, text: str) -> Remark:
+    def _remark(self, use: Use, text: str) -> Remark:
         return Remark(".".join(use.path), use.name, text, self._place(use))
 
-    def _place(self, use: _Use) -> Place:
+    def _place(self, use: Use) -> Place:
         return self.document.place((use.value or use.entry.value).span.start)
 
-    def _entry_place(self, use: _Use) -> Place:
+    def _entry_place(self, use: Use) -> Place:
         """Where the entry stands: what is aliased or referred to is used there, wherever its value is."""
         return self.document.place((use.entry.key or use.entry.value).span.start)
-
-
-def _named_after_the_shared(uses: list[_Use]) -> list[_Use]:
-    """`uses` of a call, in which positional arguments after those that all dialects share are given by name.
-
-    Their places differ between the dialects, and Python takes no positional argument behind a named one.
-    """
-    late = [use for use in uses if use.entry.position is not None and use.entry.position >= len(SHARED)]
-    if not any(use.outcome.changes for use in late):
-        return uses
-    return [
-        replace(use, outcome=replace(use.outcome, key=use.outcome.key or use.name))
-        if any(use is one for one in late) and not use.outcome.removed
-        else use
-        for use in uses
-    ]
-
-
-def _by(uses: Sequence[_Use], what: Callable[[_Use], object]) -> list[list[_Use]]:
-    """The uses that share something."""
-    groups: dict[int, list[_Use]] = {}
-    for use in uses:
-        if what(use) is not None:
-            groups.setdefault(id(what(use)), []).append(use)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _clash(group: Sequence[_Use], made: Callable[[Outcome], object]) -> tuple[_Use, _Use] | None:
-    """Two uses of one value or entry that would make different things of it, a changing one first."""
-    changing = next((use for use in group if made(use.outcome) != made(STAYS)), None)
-    if changing is None:
-        return None
-    return next(((changing, use) for use in group if made(use.outcome) != made(changing.outcome)), None)
-
-
-def _of_value(outcome: Outcome) -> object:
-    return (outcome.value, outcome.removed)
-
-
-def _of_entry(outcome: Outcome) -> object:
-    return (outcome.key, outcome.removed)
 
 
 _HALF = Decimal("0.5")
