@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar
 
+from porter.configs.formats.commas import without
 from porter.configs.formats.python_source import Source, module_of
 from porter.configs.tree import Document, Entry, Mapping, Rewrite, Scalar, Span, Splice
 
 _QUOTED = re.compile(r"(?P<prefix>[a-zA-Z]*)(?P<quote>'''|\"\"\"|'|\")")
-_BETWEEN = re.compile(r"#[^\r\n]*|(?P<sign>[,()*])")
+# A continued line separates no more than a comment does.
+_COMMENT = r"#[^\r\n]*|\\\r?\n"
+_BETWEEN = re.compile(rf"{_COMMENT}|(?P<sign>[()*])")
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_BLANK_BEFORE = re.compile(r"(?P<line_end>\r\n|\r|\n)[ \t\f]*\Z")
-_REST_OF_LINE = re.compile(r"[ \t\f]*(#[^\r\n]*)?(\r\n|\r|\n)")
 
 
 @dataclass
@@ -43,6 +44,8 @@ class PythonDocument(Document):
         assignments: the statements that make an entry and nothing else.
     """
 
+    is_code: ClassVar[bool] = True
+
     layouts: dict[Mapping, Layout] = field(default_factory=dict)
     assignments: dict[Entry, Span] = field(default_factory=dict)
 
@@ -63,8 +66,8 @@ class PythonDocument(Document):
         layout = self.layouts.get(mapping)
         if layout is None:
             return [Splice(*self.assignments[entry], "pass") for entry in entries]
-        gone = [entry in entries for _, entry in layout.items]
-        return [Splice(*span, "") for span in _taken_out(self.text, _parts(self.text, layout), gone)]
+        gone = {index for index, (_, entry) in enumerate(layout.items) if entry in entries}
+        return without(self.text, _parts(self.text, layout), gone, _COMMENT)
 
     def rewritten(self, value: Scalar, how: Rewrite) -> str | None:
         # In parentheses an expression may go over several lines.
@@ -84,83 +87,23 @@ class PythonDocument(Document):
         }
 
 
-class _Part(NamedTuple):
-    """One part between two commas.
-
-    Attributes:
-        start: with the parentheses or stars around it.
-        end: likewise.
-        after: the end of the comma that follows; `end` where none does.
-    """
-
-    start: int
-    end: int
-    after: int
-
-
-def _parts(text: str, layout: Layout) -> list[_Part]:
-    """The parts of a layout, with what belongs to them."""
+def _parts(text: str, layout: Layout) -> list[Span]:
+    """The items of a layout with the parentheses or stars around them."""
     starts = [span.start for span, _ in layout.items]
     ends = [span.end for span, _ in layout.items]
-    gaps = [
-        _gap(text, *ends_and_starts)
-        for ends_and_starts in zip([layout.inside.start, *ends], [*starts, layout.inside.end], strict=True)
-    ]
-    return [_Part(before[2], after[0], after[1]) for before, after in pairwise(gaps)]
+    edges = zip([layout.inside.start, *ends], [*starts, layout.inside.end], strict=True)
+    return [Span(before[1], after[0]) for before, after in pairwise(_gap(text, *edge) for edge in edges)]
 
 
-def _gap(text: str, start: int, end: int) -> tuple[int, int, int]:
-    """Between two parts: the end of the first, of the comma, and the start of the second."""
-    closed = comma = start
-    opened = end
+def _gap(text: str, start: int, end: int) -> tuple[int, int]:
+    """Between two items: where the parentheses around the first close, and where those around the second open."""
+    closed, opened = start, end
     for found in _BETWEEN.finditer(text, start, end):
-        match found["sign"]:
-            case ")":
-                closed = comma = found.end()
-            case ",":
-                comma = found.end()
-            case "(" | "*":
-                opened = min(opened, found.start())
-    return closed, comma, opened
-
-
-def _taken_out(text: str, parts: Sequence[_Part], gone: Sequence[bool]) -> list[Span]:
-    """The characters to remove so that the parts that are `gone` are, none of them overlapping."""
-    spans: list[Span] = []
-    for first, last in _runs(text, parts, gone):
-        kept = max((i for i in range(first) if not gone[i]), default=None)
-        span = _one_run(text, parts, first, last, kept)
-        while spans and spans[-1].end >= span.start:
-            span = Span(min(spans[-1].start, span.start), max(spans.pop().end, span.end))
-        spans.append(span)
-    return spans
-
-
-def _runs(text: str, parts: Sequence[_Part], gone: Sequence[bool]) -> Iterator[tuple[int, int]]:
-    """First and last of the parts that go together: neighbours on one line."""
-    first = None
-    for i, part in enumerate(parts):
-        if not gone[i]:
-            continue
-        first = i if first is None else first
-        follows = i + 1 < len(parts) and gone[i + 1] and not _LINE_END.search(text, part.end, parts[i + 1].start)
-        if not follows:
-            yield first, i
-            first = None
-
-
-def _one_run(text: str, parts: Sequence[_Part], first: int, last: int, kept: int | None) -> Span:
-    """What goes with the parts `first` to `last`, which stand on one line; `kept` stays before them."""
-    start, end, after = parts[first].start, parts[last].end, parts[last].after
-    blank = _BLANK_BEFORE.search(text, 0 if kept is None else parts[kept].end, start)
-    line_end = _REST_OF_LINE.match(text, after)
-    if blank and line_end:
-        return Span(blank.end("line_end"), line_end.end())
-    if last + 1 < len(parts) and not _LINE_END.search(text, after, parts[last + 1].start):
-        return Span(start, parts[last + 1].start)
-    if kept is not None and "#" not in text[parts[kept].end : start]:
-        return Span(parts[kept].end, end)
-    return Span(start, after)
+        if found["sign"] == ")":
+            closed = found.end()
+        elif found["sign"]:
+            opened = min(opened, found.start())
+    return closed, opened
 
 
 def _inverted(source: Source, value: ast.expr) -> str | None:
