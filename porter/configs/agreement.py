@@ -17,6 +17,7 @@ class Use:
     """A value in a role, and what becomes of it there."""
 
     path: Path
+    offset: int
     name: str
     entry: Entry
     value: Scalar | None

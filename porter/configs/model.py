@@ -22,6 +22,7 @@ class Setting:
     Attributes:
         name: the argument's name ("momentum"), or `SCHEDULE`.
         path: keys and list indexes down to it.
+        offset: the character where it is used: its key, or the alias or merge that takes it there.
         entry: its key and value.
         owner: the mapping that `entry` is written in.
         values: what it refers to, else its own value; several for a list.
@@ -31,6 +32,7 @@ class Setting:
 
     name: str
     path: Path
+    offset: int
     entry: Entry
     owner: Mapping
     values: tuple[Scalar, ...]
@@ -61,9 +63,14 @@ class Site:
 
 @dataclass(frozen=True)
 class ClassName:
-    """The dotted name of a framework's batch normalisation, written out; `class_name` is "" for one of none's kind.
+    """The dotted name of a framework's batch normalisation, written out.
 
-    Only those of `CLASSES` have a counterpart: torch.nn.LazyBatchNorm3d has a name here and no class.
+    Attributes:
+        path: keys and list indexes down to it.
+        span: its characters.
+        dialect: whose it is.
+        class_name: of `CLASSES`; "" for another, of which no rule knows: torch.nn.LazyBatchNorm3d.
+        scalar: the value that is the name; None for what a call calls.
     """
 
     path: Path
@@ -78,6 +85,7 @@ class OtherUse:
     """A value that is no batch normalisation's setting here: an optimizer's momentum, an InstanceNorm's."""
 
     path: Path
+    offset: int
     entry: Entry
     value: Scalar
 

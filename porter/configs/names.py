@@ -18,7 +18,7 @@ class Named(NamedTuple):
     Attributes:
         kind: "batch norm"; "perhaps": a batch normalisation where norms are named, else any word ("batch");
             "other": certainly none; "unknown".
-        dialect: where the name says it.
+        dialect: where the name says it; with "other", a framework's own of which no rule knows.
         class_name: the framework's class, "" for a registry name.
     """
 
@@ -54,8 +54,11 @@ def named(name: str) -> Named:
     if _FOREIGN.fullmatch(name) or _OTHER_NORM.fullmatch(last):
         return Named("other")
     if _BATCH_NORM.fullmatch(last):
+        # torch.nn.LazyBatchNorm3d has no counterpart, mindspore.ops.BatchNorm a momentum of PyTorch's sense.
         package = name.partition(".")[0]
-        return Named("batch norm", "torch" if package == "torch" else "mindspore" if package == "mindspore" else None)
+        if package in ("torch", "mindspore"):
+            return Named("other", "torch" if package == "torch" else "mindspore")
+        return Named("batch norm")
     return Named("perhaps" if last == "batch" else "unknown")
 
 

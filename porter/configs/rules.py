@@ -104,9 +104,9 @@ def _momentum(case: Case) -> Outcome:
     if text is None or not 0 <= (number(text) or 0) <= 1:
         return person(f"{value.text} is outside of 0 to 1 and has no counterpart")
     new = case.document.spelled(inverted(text), value)
-    return Outcome(
-        new, why=f"momentum weighs the {'new batch' if case.target != 'mindspore' else 'old value'}: 1 - m"
-    )
+    weighed = "old value" if case.target == "mindspore" else "new batch"
+    # One half is the same in both terms.
+    return STAYS if new == value.text else Outcome(new, why=f"momentum weighs the {weighed}: 1 - m")
 
 
 def _schedule(case: Case) -> Outcome:

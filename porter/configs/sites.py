@@ -9,6 +9,7 @@ mapping.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from porter.configs.code import in_code
 from porter.configs.model import SCHEDULE, SETTINGS, ClassName, Found, OtherUse, Setting, Site
@@ -40,9 +41,14 @@ def find(document: Document, settings: Sequence[tuple[str, str]] = ()) -> Found:
         UsageError: one of `settings` names no setting, or matches nothing.
     """
     told = Told(settings)
-    found = _Search(document, told).found()
+    found = search(document, told)
     told.demand_all_used()
     return found
+
+
+def search(document: Document, told: Told) -> Found:
+    """`find` in one of several configs, which heed the user's word together."""
+    return _Search(document, told).found()
 
 
 class _Search:
@@ -72,18 +78,19 @@ class _Search:
         for path, entry, owner in visit.entries:
             word = self._told.about(path)
             name = _in_place(entry, visit.role)
+            setting = partial(self._setting, visit, path, entry, owner)
             if word == KEEP or visit.kept:
                 self._note_other(visit, path, entry, owner)
             elif word:
-                prefixed.append(self._setting(word, path, entry, owner, entry.name in ARGUMENTS))
+                prefixed.append(setting(word, entry.name in ARGUMENTS))
             elif name and visit.role.is_batch_norm:
-                layer.append(self._setting(name, path, entry, owner, entry.name in (name, "")))
-            elif prefixed_setting(entry.name):
-                prefixed.append(self._setting(prefixed_setting(entry.name) or "", path, entry, owner))
+                layer.append(setting(name, entry.name in (name, "")))
+            elif own := prefixed_setting(entry.name):
+                prefixed.append(setting(own))
             elif perhaps_prefixed(entry.name):
-                doubtful.append(self._setting("momentum", path, entry, owner))
+                doubtful.append(setting("momentum"))
             elif schedules_momentum(entry.name):
-                prefixed.append(self._setting(SCHEDULE, path, entry, owner))
+                prefixed.append(setting(SCHEDULE))
             else:
                 self._note_other(visit, path, entry, owner)
         self._add(visit, layer, visit.role)
@@ -101,7 +108,9 @@ class _Search:
             Site(visit.path, visit.node, tuple(settings), dialect, role.named.class_name, role.doubt)
         )
 
-    def _setting(self, name: str, path: Path, entry: Entry, owner: Mapping, is_argument: bool = False) -> Setting:
+    def _setting(
+        self, visit: Visit, path: Path, entry: Entry, owner: Mapping, name: str, is_argument: bool = False
+    ) -> Setting:
         values: list[Scalar] = []
         problem = None
         for scalar in scalars(entry.value):
@@ -114,7 +123,8 @@ class _Search:
                 problem = f"{scalar.text} is computed" if is_symbolic(value.value) else problem
             else:
                 values.append(value)
-        return Setting(name, path, entry, owner, tuple(values), problem, is_argument)
+        offset = visit.offset_of(entry, owner)
+        return Setting(name, path, offset, entry, owner, tuple(values), problem, is_argument)
 
     def _note_other(self, visit: Visit, path: Path, entry: Entry, owner: Mapping) -> None:
         if plain_setting(entry.name) not in SETTINGS:
@@ -122,7 +132,7 @@ class _Search:
         value = self._references.resolved(entry.value, path)
         if not isinstance(value, Scalar):
             return
-        use = OtherUse(path, entry, value)
+        use = OtherUse(path, visit.offset_of(entry, owner), entry, value)
         defines = visit.role.kind == "plain" and visit.is_first and not any(map(names_others, path))
         if defines:
             self._definitions.append(use)

@@ -67,7 +67,7 @@ class _Translator:
     result: Translation
 
     def sites(self, found: Found, signature: Signature) -> None:
-        uses = [Use(use.path, "", use.entry, use.value) for use in found.others]
+        uses = [Use(use.path, use.offset, "", use.entry, use.value) for use in found.others]
         for site in found.sites:
             source = self._source(site, signature)
             if site.doubt:
@@ -100,11 +100,17 @@ class _Translator:
             for value in setting.values:
                 done = STAYS
                 if source and self._translates(source):
-                    done = outcome(Case(setting, value, source, self.to, ".".join(site.path), self.document))
-                uses.append(Use(setting.path, setting.name, setting.entry, value, done, setting, source))
+                    done = outcome(
+                        Case(setting, value, source, self.to, ".".join(site.path) or "the layer", self.document)
+                    )
+                uses.append(
+                    Use(setting.path, setting.offset, setting.name, setting.entry, value, done, setting, source)
+                )
             if setting.problem and source and self._inverts(setting, source):
                 problem = Outcome(needs_person=setting.problem)
-                uses.append(Use(setting.path, setting.name, setting.entry, None, problem, setting, source))
+                uses.append(
+                    Use(setting.path, setting.offset, setting.name, setting.entry, None, problem, setting, source)
+                )
         return named_after_the_shared(uses)
 
     def _inverts(self, setting: Setting, source: Dialect) -> bool:
@@ -146,10 +152,12 @@ class _Translator:
 
     def _refuse(self, changing: Use, other: Use) -> None:
         path, there = ".".join(changing.path), ".".join(other.path)
-        line, column = self._entry_place(other)
+        line, column = self.document.place(other.offset)
         text = f"the same value serves {there} (line {line}, column {column}), where it must not become that"
         options = (f"--setting '{there}={changing.name}'", f"--setting '{path}=keep'")
-        self.result.undecided.append(Undecision(path, changing.name, text, self._entry_place(changing), options))
+        self.result.undecided.append(
+            Undecision(path, changing.name, text, self.document.place(changing.offset), options)
+        )
 
     def _change(self, uses: Sequence[Use]) -> None:
         """Turn what becomes of the uses into changes and remarks, each once."""
@@ -211,11 +219,11 @@ class _Translator:
             for value in setting.values if setting.name == "momentum" else ():
                 text = _suspicion(value, source)
                 if text:
-                    use = Use(setting.path, "momentum", setting.entry, value)
+                    use = Use(setting.path, setting.offset, "momentum", setting.entry, value)
                     self.result.warnings.append(self._remark(use, text))
         if site.dialect and source != self.to and not self._translates(source):
             first = site.settings[0]
-            use = Use(site.path, "", first.entry, None)
+            use = Use(site.path, first.offset, "", first.entry, None)
             text = f"it is in the terms of {_FRAMEWORKS[source]}: left alone; --from {site.dialect} translates it"
             self.result.notes.append(self._remark(use, text))
 
@@ -227,7 +235,7 @@ class _Translator:
             path, place = ".".join(name.path), self.document.place(name.span.start)
             before = self.document.text[name.span.start : name.span.end]
             if not name.class_name:
-                text = f"{before} has no counterpart in {_FRAMEWORKS[self.to]}"
+                text = f"no rule says what {before} is in {_FRAMEWORKS[self.to]}"
                 self.result.needs_person.append(Remark(path, "class", text, place))
                 continue
             after = f"{TERMS[self.to].package}.{name.class_name}"
@@ -264,10 +272,6 @@ class _Translator:
 
     def _place(self, use: Use) -> Place:
         return self.document.place((use.value or use.entry.value).span.start)
-
-    def _entry_place(self, use: Use) -> Place:
-        """Where the entry stands: what is aliased or referred to is used there, wherever its value is."""
-        return self.document.place((use.entry.key or use.entry.value).span.start)
 
 
 _HALF = Decimal("0.5")

@@ -56,6 +56,7 @@ class Visit:
         role: what it is there.
         entries: (path, entry, the mapping it is written in), those merged into it included.
         is_first: it was not looked at before; an aliased mapping is looked at wherever it stands.
+        offset: the character where it stands, or its alias.
         kept: the user says that it shall stay as it is.
     """
 
@@ -64,16 +65,24 @@ class Visit:
     role: Role
     entries: Sequence[tuple[Path, Entry, Mapping]]
     is_first: bool
+    offset: int
     kept: bool
+
+    def offset_of(self, entry: Entry, owner: Mapping) -> int:
+        """Where an entry is used: its key, or what brings it in from elsewhere."""
+        is_here = owner is self.node and self.is_first
+        return (entry.key or entry.value).span.start if is_here else self.offset
 
 
 class _Stop(NamedTuple):
-    """A node to look at: below the key `key`, which says `hint` about it."""
+    """A node to look at: below the key `key` at `offset`, which says `hint` about it."""
 
     node: Node
     path: Path
     key: str
+    offset: int
     hint: Role | None = None
+    kept: bool = False
 
 
 @dataclass
@@ -92,9 +101,9 @@ class _Walk:
                 again = role in roles
                 if again and role.kind != "plain":
                     continue
-                visit = Visit(
-                    stop.node, stop.path, role, _entries(stop.node, stop.path, role), not roles, self.kept(stop.path)
-                )
+                entries = _entries(stop.node, stop.path)
+                kept = stop.kept or self.kept(stop.path)
+                visit = Visit(stop.node, stop.path, role, entries, not roles, stop.offset, kept)
                 roles.add(role)
                 yield visit
                 waiting += [] if again else reversed([*self._children(visit)])
@@ -106,11 +115,12 @@ class _Walk:
                 waiting += [stop._replace(node=node)] if isinstance(node, Mapping) else []
 
     def _children(self, visit: Visit) -> Iterator[_Stop]:
-        for path, entry, _ in visit.entries:
+        for path, entry, owner in visit.entries:
             hint = None
             if visit.role.kind in ("layer", "other") and visit.role.named != _UNKNOWN and holds_arguments(entry.name):
                 hint = visit.role
-            yield _Stop(entry.value, path, entry.name, hint or self._partner(visit, entry))
+            hint = hint or self._partner(visit, entry)
+            yield _Stop(entry.value, path, entry.name, visit.offset_of(entry, owner), hint, visit.kept)
 
     def _partner(self, visit: Visit, entry: Entry) -> Role | None:
         """What the key beside `norm_op_kwargs` that names the class says about it."""
@@ -129,7 +139,7 @@ def visits(document: Document, references: References, kept: Callable[[Path], bo
     walk = _Walk(references, kept)
     for root in document.roots:
         path = (root.name,) if root.name else ()
-        yield from walk.visits(_Stop(root.node, path, root.name))
+        yield from walk.visits(_Stop(root.node, path, root.name, root.node.span.start))
 
 
 def _role(mapping: Mapping, key: str, hint: Role | None) -> Role:
@@ -176,7 +186,7 @@ def _class_entry(mapping: Mapping) -> Scalar | None:
     """The value that names the class of what a mapping describes."""
     ranked = [
         (rank, entry.value)
-        for _, entry, _ in _entries(mapping, (), PLAIN)
+        for _, entry, _ in _entries(mapping, ())
         if (rank := class_key_rank(entry.name)) is not None and isinstance(entry.value, Scalar)
     ]
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
@@ -188,10 +198,10 @@ def _items(node: ListNode, stop: _Stop) -> Iterator[_Stop]:
     if len(node.items) == 2 and isinstance(node.items[0], Scalar):
         hint = _role_named(named(text_of(node.items[0])), stop.key) or hint
     for index, item in enumerate(node.items):
-        yield _Stop(item, (*stop.path, str(index)), stop.key, hint)
+        yield stop._replace(node=item, path=(*stop.path, str(index)), hint=hint)
 
 
-def _entries(mapping: Mapping, path: Path, role: Role) -> list[tuple[Path, Entry, Mapping]]:
+def _entries(mapping: Mapping, path: Path) -> list[tuple[Path, Entry, Mapping]]:
     """The entries of a mapping and of those merged into it, outweighed ones left out."""
     found: dict[str, tuple[Path, Entry, Mapping]] = {}
     seen: set[int] = set()
