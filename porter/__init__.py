@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from porter.api import Conversion, Inspection, convert, inspect, verify
+    from porter.configs.api import ConfigOptions, ConfigTranslation, translate_config
     from porter.destination import WriteOptions
     from porter.edits import Rename
     from porter.errors import BnportError
@@ -17,6 +18,8 @@ __version__ = "0.1.0"
 # Public name -> the module it comes from, imported when it is first asked for: `bnport --help` needs none of them.
 _HOMES = {
     "BnportError": "porter.errors",
+    "ConfigOptions": "porter.configs.api",
+    "ConfigTranslation": "porter.configs.api",
     "Conversion": "porter.api",
     "Inspection": "porter.api",
     "Rename": "porter.edits",
@@ -24,11 +27,14 @@ _HOMES = {
     "WriteOptions": "porter.destination",
     "convert": "porter.api",
     "inspect": "porter.api",
+    "translate_config": "porter.configs.api",
     "verify": "porter.api",
 }
 
 __all__ = [
     "BnportError",
+    "ConfigOptions",
+    "ConfigTranslation",
     "Conversion",
     "Inspection",
     "Rename",
@@ -36,6 +42,7 @@ __all__ = [
     "WriteOptions",
     "convert",
     "inspect",
+    "translate_config",
     "verify",
 ]
 

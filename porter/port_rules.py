@@ -14,6 +14,9 @@
     [hyperparameters]                       # of batch normalisations, momentum in the terms of the source's framework
     "stem.*" = { eps = 1e-3, momentum = 0.05 }
 
+    [settings]                              # of configs, as --setting of `bnport config`
+    "MODEL.NECK.*.MOM" = "momentum"
+
 What the command line says besides comes after the file's own and so outweighs it.
 """
 
@@ -44,12 +47,16 @@ _TYPES: Mapping[str, type] = {
     "layers": dict,
     "rename": dict,
     "hyperparameters": dict,
+    "settings": dict,
 }
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a rules file says; see this module's text. Fields are as in `SourceOptions` and `WriteOptions`."""
+    """What a rules file says; see this module's text.
+
+    Fields are as in `SourceOptions`, `WriteOptions` and `porter.configs.api.ConfigOptions`.
+    """
 
     layers: tuple[tuple[str, str], ...] = ()
     hyperparameters: tuple[tuple[str, Mapping[str, Any]], ...] = ()
@@ -57,6 +64,7 @@ class Rules:
     drop: tuple[str, ...] = ()
     strip_prefix: str = ""
     dtype: str | None = None
+    settings: tuple[tuple[str, str], ...] = ()
 
     def for_source(self, options: SourceOptions) -> SourceOptions:
         """`options` with these rules in front of them."""
@@ -95,7 +103,7 @@ def read(path: Path) -> Rules:
     for key, value in document.items():
         _demand(key in _TYPES, f"{entry}: {key}", ", ".join(_TYPES), "an unknown key")
         _demand(isinstance(value, _TYPES[key]), f"{entry}: {key}", _TYPES[key].__name__, repr(value))
-    for key in ("layers", "rename", "drop", "unchecked"):
+    for key in ("layers", "rename", "drop", "unchecked", "settings"):
         values = document.get(key, ())
         for value in values.values() if isinstance(values, dict) else values:
             _demand(isinstance(value, str), f"{entry}: {key}", "strings", repr(value))
@@ -104,6 +112,9 @@ def read(path: Path) -> Rules:
         _demand(pattern in renames, f"{entry}: unchecked", "patterns that stand in [rename]", pattern)
     for pattern, values in document.get("hyperparameters", {}).items():
         check_hyperparameters(f"{entry}: hyperparameters {pattern!r}", values)
+    settings = document.get("settings", {})
+    if settings:
+        _check_settings(f"{entry}: settings", settings.values())
     return Rules(
         layers=tuple(document.get("layers", {}).items()),
         hyperparameters=tuple(document.get("hyperparameters", {}).items()),
@@ -111,7 +122,15 @@ def read(path: Path) -> Rules:
         drop=tuple(document.get("drop", ())),
         strip_prefix=document.get("strip_prefix", ""),
         dtype=document.get("dtype"),
+        settings=tuple(settings.items()),
     )
+
+
+def _check_settings(entry: str, names: Iterable[str]) -> None:
+    from porter.configs.told import SETTING_NAMES
+
+    for name in names:
+        _demand(name in SETTING_NAMES, entry, ", ".join(SETTING_NAMES), name)
 
 
 def _demand(holds: bool, entry: str, expected: str, found: object) -> None:

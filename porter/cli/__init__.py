@@ -22,6 +22,7 @@ from porter.stopping import Stopped, check, heed_signals, leave_signals
 _COMMANDS = {
     "convert": "Convert a checkpoint between PyTorch and MindSpore, and verify it.",
     "verify": "Check a converted file: every tensor, and every batch normalisation by running it.",
+    "config": "Translate model configs: the settings of batch normalisations, and nothing else.",
     "inspect": "Show what a checkpoint holds: layers, their kinds, and why.",
     "doctor": "Show what works on this machine: frameworks, devices, kernels.",
 }
@@ -54,10 +55,10 @@ def bnport() -> None:
     \b
     Exit codes:
       0  done, and verified where asked
-      1  verification failed
+      1  verification failed, or config --check found something to change
       2  the call is wrong
       3  an input is unreadable, malformed or unsafe
-      4  a layer's kind could not be decided: say it with --layer, --model or --net
+      4  a layer's kind or a setting could not be decided: the message says what to type
       5  a needed framework is missing, or cannot run it
       6  reading or writing failed
      70  a fault in bnport

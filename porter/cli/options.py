@@ -26,7 +26,7 @@ from porter.verification.cases import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 
 
 class _Finite(click.FloatRange):
@@ -49,14 +49,19 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
-def _layer(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for value in values:
-        pattern, equals, kind = value.rpartition("=")
-        if not equals:
-            raise click.BadParameter(f"{value!r} is not PATTERN=KIND, such as 'stem.*=BatchNorm3d'")
-        pairs.append((pattern, kind))
-    return tuple(pairs)
+def pairs(expected: str) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], tuple[tuple[str, str], ...]]:
+    """Callback for options of the form PATTERN=NAME; `expected` says it with an example."""
+
+    def split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        found = []
+        for value in values:
+            pattern, equals, name = value.rpartition("=")
+            if not equals:
+                raise click.BadParameter(f"{value!r} is not {expected}")
+            found.append((pattern, name))
+        return tuple(found)
+
+    return split
 
 
 def input_shape(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[NetworkInput, ...]:
@@ -90,7 +95,7 @@ source_options = _together(
         "--layer",
         "layers",
         multiple=True,
-        callback=_layer,
+        callback=pairs("PATTERN=KIND, such as 'stem.*=BatchNorm3d'"),
         metavar="PATTERN=KIND",
         help="Say a layer's kind: 'stem.*=BatchNorm3d'. * is one level of a name, ** any number; the kind "
         "'keep' leaves its names as they are. Repeatable.",
@@ -98,13 +103,13 @@ source_options = _together(
     click.option(
         "--rules",
         multiple=True,
-        type=_PATH,
+        type=PATH,
         help="A rules file of the port (TOML): layers, renames, drops, hyper-parameters; `bnport inspect "
         "--write-rules` writes one. Repeatable.",
     ),
     click.option("--eps", type=float, help="eps of batch normalisations where SOURCE does not know it."),
     click.option("--momentum", type=float, help="Their momentum, in the terms of SOURCE's framework."),
-    click.option("--record", type=_PATH, help="The record of the conversion that wrote SOURCE (default: beside it)."),
+    click.option("--record", type=PATH, help="The record of the conversion that wrote SOURCE (default: beside it)."),
 )
 
 run_options = _together(

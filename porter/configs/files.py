@@ -130,6 +130,17 @@ def read(path: Path, name: str | None = None) -> ConfigFile:
     return ConfigFile(path, name or path.name, raw, kind, encoding, document)
 
 
+def parse(kind: Format, text: str) -> Document:
+    """The tree of a text in a given format.
+
+    Raises:
+        InputError: it is not in that format.
+    """
+    document = import_module(f"porter.configs.formats.{kind}").parse(text)
+    assert isinstance(document, Document)
+    return document
+
+
 def _bytes_of(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
@@ -166,7 +177,7 @@ def _parsed(text: str, hinted: Format | None) -> tuple[Format, Document]:
     reasons: dict[Format, InputError] = {}
     for kind in sorted(_ORDER, key=lambda kind: kind != hinted):
         try:
-            document = _parse(kind, text)
+            document = parse(kind, text)
         except InputError as error:
             reasons[kind] = error
             if kind == hinted == "python":
@@ -178,12 +189,6 @@ def _parsed(text: str, hinted: Format | None) -> tuple[Format, Document]:
         raise reasons[hinted]
     details = [f"{kind}: {reason}" for kind, reason in reasons.items()]
     raise Malformed("is no config that bnport reads", expected="JSON, YAML, TOML or Python", details=details)
-
-
-def _parse(kind: Format, text: str) -> Document:
-    document = import_module(f"porter.configs.formats.{kind}").parse(text)
-    assert isinstance(document, Document)
-    return document
 
 
 def _is_meant(kind: Format, text: str, document: Document) -> bool:

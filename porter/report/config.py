@@ -1,0 +1,73 @@
+"""Translated configs as a person reads them: a table of changes or a diff, and what there is to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.markup import escape
+
+from porter.configs.api import ConfigTranslation, TranslatedConfig
+from porter.configs.changes import Remark
+from porter.errors import printable
+from porter.report.console import new_table, plural, show_warnings, stdout
+from porter.report.terminal import FRAMEWORK
+
+_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def show_config(done: ConfigTranslation, *, diff: bool) -> None:
+    """Print what became of every file; remarks go to standard error."""
+    if diff:
+        _show_diff(done)
+    else:
+        _show_table(done)
+    show_warnings([*_remarks(done), *(f"left alone: {error}" for error in done.skipped)])
+    if not diff:
+        stdout().print(_summary(done))
+
+
+def _show_diff(done: ConfigTranslation) -> None:
+    console = stdout()
+    for number, line in ((n, line) for file in done.files for n, line in enumerate(file.diff())):
+        style = "bold" if number < 2 else _STYLES.get(line[:1])
+        console.print(printable(line, 10_000), style=style, markup=False, soft_wrap=True)
+
+
+def _show_table(done: ConfigTranslation) -> None:
+    table = new_table("Place", "Key", "Setting", "Before", "After", "Why")
+    for file in done.files:
+        for change in file.translation.changes:
+            texts = change.path, change.setting, change.before, change.after or "-", change.why
+            table.add_row(f"{_name(file)}:{change.place.line}", *(escape(printable(text)) for text in texts))
+    if table.row_count:
+        stdout().print(table)
+
+
+def _remarks(done: ConfigTranslation) -> Iterator[str]:
+    for file in done.files:
+        told = file.translation
+        yield from (f"{_where(file, remark)}: {remark.text}" for remark in told.warnings)
+        yield from (f"{_where(file, remark)}: needs a person: {remark.text}" for remark in told.needs_person)
+        yield from (f"{_where(file, remark)}: {remark.text}" for remark in told.notes)
+
+
+def _where(file: TranslatedConfig, remark: Remark) -> str:
+    place = f"{file.file.path}:{remark.place.line}"
+    return f"{place}: {remark.path}" if remark.path else place
+
+
+def _name(file: TranslatedConfig) -> str:
+    return escape(printable(str(file.file.path)))
+
+
+def _summary(done: ConfigTranslation) -> str:
+    changes = sum(len(file.translation.changes) for file in done.files)
+    written = [file.output for file in done.files if file.output]
+    if not changes:
+        what = f"Nothing in {plural(len(done.files), 'file')} has to change for {FRAMEWORK[done.to]}"
+    else:
+        what = f"{plural(changes, 'change')} in {plural(len(done.files), 'file')} for {FRAMEWORK[done.to]}"
+    if not written:
+        return f"{what}." if not changes else f"{what}; nothing was written: -o OUTPUT or --in-place writes."
+    where = escape(printable(str(written[0]))) if len(written) == 1 else plural(len(written), "file")
+    return f"{what}; [bold]{where}[/] written."
