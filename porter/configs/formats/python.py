@@ -24,6 +24,7 @@ from porter.configs.formats.python_names import (
 )
 from porter.configs.formats.python_person import places_for_a_person
 from porter.configs.formats.python_source import Function, Source, expressions, module_of, statements
+from porter.configs.names import plain_setting, prefixed_setting
 from porter.configs.tree import (
     Entry,
     Expression,
@@ -123,7 +124,7 @@ class _Reader:
                 return False
         if not all(paths):
             return False
-        entries = [section.add(path, self.node(value, scope)) for path in paths]
+        entries = [section.add(path, self._value(value, scope, _is_setting(str(path[-1].value)))) for path in paths]
         if len(entries) == 1:
             self.assignments[entries[0]] = self.source.span(statement)
         return True
@@ -178,6 +179,14 @@ class _Reader:
                     self.waiting += [] if isinstance(syntax, ast.JoinedStr) else ast.iter_child_nodes(syntax)
         return self.nodes[syntax]
 
+    def _value(self, syntax: ast.expr, scope: Scope, is_setting: bool) -> Node:
+        """The node of a value; a call that computes a setting is an expression, what it is given no setting."""
+        computed = isinstance(syntax, ast.Call) and self.names.meaning(syntax.func, scope).name != "dict"
+        if not (is_setting and computed):
+            return self.node(syntax, scope)
+        self.waiting.append(syntax)
+        return self._scalar(syntax, Meaning())
+
     def _scalar(self, syntax: ast.expr, meaning: Meaning) -> Scalar:
         span, text = self.source.span(syntax), self.source.text_of(syntax)
         value: Value = Expression(text, meaning.name if meaning.certain and meaning.imports else "")
@@ -194,17 +203,18 @@ class _Reader:
         """What a name means; the import it comes through is remembered where it is a batch normalisation."""
         meaning = self.names.meaning(syntax, scope)
         if is_batchnorm(meaning.name):
-            self.imports |= {self._import(way) for way in meaning.imports}
+            self.imports.update(filter(None, map(self._import, meaning.imports)))
         return meaning
 
-    def _import(self, way: ast.alias | ast.ImportFrom) -> Import:
+    def _import(self, way: ast.alias | ast.ImportFrom) -> Import | None:
         start, end = self.source.span(way)
         if isinstance(way, ast.alias):
             return Import(Span(start, start + len(way.name)), way.name, False, f"import {self.source.text_of(way)}")
         package = "." * way.level + (way.module or "")
-        at = self.source.text.index(package.lstrip("."), start + len("from"))
+        at = self.source.text.find(package, start + len("from"), end)
         alone = all(is_batchnorm(f"{package}.{alias.name}") for alias in way.names)
-        return Import(Span(at, at + len(package)), package, alone, self.source.text[start:end])
+        # Not found: written with blanks around its dots.
+        return None if at < 0 else Import(Span(at, at + len(package)), package, alone, self.source.text[start:end])
 
     def _dict(self, syntax: ast.Dict, scope: Scope) -> Mapping:
         span = self.source.span(syntax)
@@ -216,7 +226,8 @@ class _Reader:
                 layout.items.append((self.source.span(value), None))
                 continue
             name = self._scalar(key, Meaning())
-            entry = Entry(name.value if isinstance(name.value, str) else name.text, self.node(value, scope), name)
+            text = name.value if isinstance(name.value, str) else name.text
+            entry = Entry(text, self._value(value, scope, _is_setting(text)), name)
             layout.items.append((Span(name.span.start, entry.value.span.end), entry))
         return self._mapping(span, layout, merged, is_open=len(merged) < syntax.keys.count(None))
 
@@ -226,7 +237,8 @@ class _Reader:
         layout.items += [(self.source.span(skipped), None) for skipped in syntax.args if skipped not in arguments]
         starred = next((i for i, a in enumerate(arguments) if isinstance(a, ast.Starred)), len(arguments))
         for position, argument in enumerate(arguments):
-            entry = Entry("", self.node(argument, scope), position=position if position < starred else None)
+            value = self._value(argument, scope, is_batchnorm(meaning.name))
+            entry = Entry("", value, position=position if position < starred else None)
             layout.items.append((self.source.span(argument), entry))
         merged: list[Mapping] = []
         for keyword in syntax.keywords:
@@ -235,7 +247,8 @@ class _Reader:
                 merged += self._merged(keyword.value, scope)
                 layout.items.append((span, None))
             else:
-                named = Entry(keyword.arg, self.node(keyword.value, scope), self._name(span.start))
+                value = self._value(keyword.value, scope, _is_setting(keyword.arg))
+                named = Entry(keyword.arg, value, self._name(span.start))
                 layout.items.append((span, named))
         rest = [keyword.arg for keyword in syntax.keywords].count(None)
         is_open = starred < len(arguments) or len(merged) < rest
@@ -283,3 +296,7 @@ class _Reader:
             mapping = Mapping(span, entries, tuple(merged), callee, callee_span, perhaps, is_open)
         self.layouts[mapping] = layout
         return mapping
+
+
+def _is_setting(name: str) -> bool:
+    return (plain_setting(name) or prefixed_setting(name)) is not None

@@ -18,6 +18,8 @@ _QUOTED = re.compile(r"(?P<prefix>[a-zA-Z]*)(?P<quote>'''|\"\"\"|'|\")")
 # A continued line separates no more than a comment does.
 _COMMENT = r"#[^\r\n]*|\\\r?\n"
 _BETWEEN = re.compile(rf"{_COMMENT}|(?P<sign>[()*])")
+# Expressions that need no parentheses behind a minus, whatever is in them.
+_BINDS_TIGHTER = (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.Await, ast.UnaryOp, ast.Constant)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -113,15 +115,13 @@ def _inverted(source: Source, value: ast.expr) -> str | None:
             return None if "#" in source.text[: source.span(right).start] else _alone(source, right)
         case ast.IfExp(body=ast.Constant(value=None)) | ast.IfExp(orelse=ast.Constant(value=None)):
             return None
+        case ast.UnaryOp(op=ast.Not()):
+            return None
         case ast.BinOp(op=ast.Mult() | ast.Div() | ast.FloorDiv() | ast.Mod() | ast.Pow()):
-            return f"1 - {source.text_of(value)}"
-        case (
-            ast.Name() | ast.Attribute() | ast.Subscript() | ast.Call() | ast.Await() | ast.UnaryOp() | ast.Constant()
-        ):
             return f"1 - {source.text_of(value)}"
         case ast.BinOp() | ast.IfExp() | ast.BoolOp() | ast.NamedExpr():
             return f"1 - ({source.text_of(value)})"
-    return None
+    return f"1 - {source.text_of(value)}" if isinstance(value, _BINDS_TIGHTER) else None
 
 
 def _from_track(source: Source, value: ast.expr) -> str | None:
