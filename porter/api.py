@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from porter import conversion, port_rules, record
+from porter.counterparts import OutputNames
 from porter.destination import Destination, WriteOptions, destination, plan_for
 from porter.edits import Rename
 from porter.errors import BackendError, UsageError, VerificationFailed
@@ -131,8 +132,12 @@ def inspect(path: StrPath, options: SourceOptions | None = None, rules: Sequence
         InputError: it cannot be read, or must not be trusted.
         Undecided: several state dicts, or names that may be either framework's.
     """
-    given, _ = _with_rules(rules, options, None)
-    return Inspection(open_source(Path(path), given))
+    given, write = _with_rules(rules, options, None)
+    return Inspection(open_source(Path(path), given, names=_output_names(write)))
+
+
+def _output_names(write: WriteOptions) -> OutputNames:
+    return OutputNames(write.strip_prefix, write.renames, write.like.renamed if write.like else {})
 
 
 def _with_rules(
@@ -201,7 +206,9 @@ def convert(
         raise UsageError("what it does must be verified on whole networks", entry="--align=apply", hint=hint)
     if inputs and verify is False:
         raise UsageError("asks for a verification", entry="--input-shape", found="--no-verify")
-    opened = open_source(Path(source), given, optimizer=write.optimizer is not None)
+    opened = open_source(
+        Path(source), given, optimizer=write.optimizer is not None, names=_output_names(write)
+    )
     to = destination(Path(output), opened, write)
     network = _target_network(given, opened.dialect, to.to)
     write = replace(write, own=_names_of(network, to.to))
@@ -275,7 +282,9 @@ def verify(
     if not (write_options or rules):
         write_options = _recorded_options(target)
     given, write = _with_rules(rules, source_options, write_options)
-    opened = open_source(Path(source), given, optimizer=write.optimizer is not None)
+    opened = open_source(
+        Path(source), given, optimizer=write.optimizer is not None, names=_output_names(write)
+    )
     to = write.to or dialect_of(open_checkpoint(target))
     network = _target_network(given, opened.dialect, to)
     write = replace(write, own=_names_of(network, to, written=target))

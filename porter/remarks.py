@@ -95,7 +95,7 @@ def inference_notes(layers: Sequence[Layer], plan: Plan) -> list[str]:
         same = [layer for layer in inferred if layer.kind_name == kind]
         by_neighbours = any(evidence.source == "neighbours" for evidence in same[0].evidence)
         means = "the layers beside them" if by_neighbours else "names and shapes"
-        notes.append(f"{len(same)} {kind}, inferred from {means}; --model or --layer settles it")
+        notes.append(f"{len(same)} {kind}, inferred from {means}; --model, --net or --layer settles it")
     return notes
 
 

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from porter import network, record
+from porter.counterparts import OutputNames, counterparts
 from porter.errors import Malformed, Undecided, UsageError
 from porter.formats import open_checkpoint
 from porter.formats.dtypes import DType
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
+from porter.layers.hints import Hints
 from porter.layers.hyperparameters import CUMULATIVE
 from porter.layers.kinds import KEEP, KINDS, Dialect, Kind, kind_called
 from porter.layers.model import Layer
 from porter.layers.patterns import matches
-from porter.layers.recognise import Hints, recognise
+from porter.layers.recognise import recognise
 from porter.layers.settings import invert_momentum
 from porter.layers.training_state import APPENDED, rename_owner, training_state
 from porter.sharing import settle
+from porter.wrappers import fits, wrapper_of
 
 # Names that only one side uses. gamma and beta are not among them: PyTorch modules use them for their own parameters.
 _TORCH_NAMES = ("running_mean", "running_var", "num_batches_tracked")
 _MINDSPORE_NAMES = ("moving_mean", "moving_variance", "embedding_table")
-
-# What wraps a network and writes its own attribute in front of every name.
-_WRAPPERS = {"module.": "DataParallel or DistributedDataParallel", "_orig_mod.": "torch.compile"}
-_MODEL = "model."
-# What PyTorch Lightning writes beside the state dict: lightning/pytorch/trainer/connectors/checkpoint_connector.py.
-_LIGHTNING_VERSION = "pytorch-lightning_version"
 
 
 @dataclass(frozen=True)
@@ -83,11 +80,14 @@ class Source:
     modules: tuple[ModuleFacts, ...] = ()
 
 
-def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) -> Source:
+def open_source(
+    path: Path, options: SourceOptions, *, optimizer: bool = False, names: OutputNames | None = None
+) -> Source:
     """Open a checkpoint and recognise its layers.
 
     Args:
         optimizer: list the state of a PyTorch optimizer among the tensors.
+        names: how names change on the way to the network on the other side, if one is given.
 
     Raises:
         InputError: the file cannot be read, or must not be trusted.
@@ -105,9 +105,11 @@ def open_source(path: Path, options: SourceOptions, *, optimizer: bool = False) 
     dialect = options.from_ or (found.plan.to if found else dialect_of(checkpoint))
     left_out = _training_state(specs, options) if dialect != "torch" else state
     model = [spec for name, spec in specs.items() if name not in left_out]
-    modules = _modules(options, dialect)
-    wrapper, notes = _wrapper(checkpoint, model, modules)
+    modules, there = _modules(options, dialect), _modules(options, _other_side(dialect))
+    wrapper, notes = wrapper_of(checkpoint, model, modules or there)
     hints = _hints(options, dialect, modules, model, wrapper, found)
+    if there:
+        hints = replace(hints, counterpart=counterparts(there, dialect, names or OutputNames(), wrapper))
     layers = recognise(checkpoint, dialect, _in_network_order(model), hints)
     layers = settle(checkpoint, found.true_layers(layers) if found else layers)
     layers = _configured(layers, dialect, options.hyperparameters)
@@ -181,38 +183,6 @@ def _first_name(checkpoint: Checkpoint, leaves: tuple[str, ...]) -> str | None:
     return next((name for name in checkpoint.tensors if name.rpartition(".")[2] in leaves), None)
 
 
-def _wrapper(
-    checkpoint: Checkpoint, specs: list[TensorSpec], modules: Sequence[ModuleFacts]
-) -> tuple[str, list[str]]:
-    """The prefix that all names share because something wraps the network, and the remark about it.
-
-    A network may have a `model` of its own. So one such level is a LightningModule's only in a file that Lightning
-    wrote, or where the network given (`modules`) fits below it and not as it stands.
-    """
-    names = [spec.name for spec in specs]
-    parents = {name.rpartition(".")[0] for name in names}
-    prefix, writers = "", []
-    known = dict(_WRAPPERS)
-    if _LIGHTNING_VERSION in checkpoint.siblings or (_fits(modules, parents, _MODEL) and not _fits(modules, parents)):
-        known[_MODEL] = "a LightningModule"
-    while names:
-        part = next((p for p in known if all(name.startswith(prefix + p) for name in names)), None)
-        if part is None:
-            break
-        prefix += part
-        writers.append(known[part])
-        known.pop(_MODEL, None)
-    if not prefix:
-        return "", []
-    by = " in ".join(reversed(writers))
-    return prefix, [f"every name begins with {prefix}, as {by} writes it; --strip-prefix {prefix} removes it"]
-
-
-def _fits(modules: Sequence[ModuleFacts], parents: Set[str], prefix: str = "") -> bool:
-    """Whether some module of a network stands, behind `prefix`, among the paths that own tensors."""
-    return any(prefix + facts.name in parents for facts in modules if facts.name)
-
-
 def _record_of(
     path: Path, options: SourceOptions, specs: list[TensorSpec]
 ) -> tuple[record.Record | None, tuple[str, ...]]:
@@ -257,8 +227,13 @@ def _as_before_renames(checkpoint: Checkpoint, found: record.Record) -> Checkpoi
     )
 
 
+def _other_side(dialect: Dialect) -> Dialect:
+    """A dialect of the other framework."""
+    return "mindspore" if dialect == "torch" else "torch"
+
+
 def _modules(options: SourceOptions, dialect: Dialect) -> tuple[ModuleFacts, ...]:
-    """The modules of the network on the source's side, if one is given."""
+    """The modules of the network in the framework of `dialect`, if one is given."""
     if dialect == "torch":
         return network.torch_modules(options.model) if options.model else ()
     return network.mindspore_modules(options.net) if options.net else ()
@@ -272,7 +247,7 @@ def _hints(
     wrapper: str,
     found: record.Record | None,
 ) -> Hints:
-    unwrapped = _fits(modules, {spec.name.rpartition(".")[0] for spec in specs})
+    unwrapped = fits(modules, {spec.name.rpartition(".")[0] for spec in specs})
     momentum = options.momentum
     return Hints(
         layers=tuple((pattern, _kind(pattern, name)) for pattern, name in options.layers),

@@ -7,11 +7,13 @@ is inference: a class of the user's own may have parts of these names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from porter.layers.kinds import KINDS, Dialect, Kind
+from porter.layers.kinds import DIALECTS, KINDS, Dialect, Kind
 from porter.layers.model import Certainty, Evidence, Layer
+from porter.layers.paths import Paths
 
 _COMPOSITES = tuple(kind for kind in KINDS.values() if kind.children)
 
@@ -31,8 +33,8 @@ class Composites:
     Args:
         dialect: whose names the tensors bear.
         candidates: layer name -> the kinds its tensors can be.
-        said: given a path and the names directly below it, the evidence of the user, a network, a pickled module or a
-            record, None where nobody speaks of it; evidence for no kind, or for another one, settles it too.
+        said: given a path and the levels directly below it, the evidence of the user, a network, a pickled module or
+            a record, None where nobody speaks of it; evidence for no kind, or for another one, settles it too.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class Composites:
     ) -> None:
         self._dialect: Dialect = dialect
         self.found: dict[str, Composite] = {}
-        for path, parts in _parts(candidates).items():
+        paths = Paths(candidates)
+        for path in dict.fromkeys(match[1] or "" for name in candidates if (match := _RENAMED[dialect].match(name))):
+            parts = paths.children(path)
             composite = self._composite(path, parts, candidates, said(path, parts))
             if composite:
                 self.found[path] = composite
@@ -65,6 +69,8 @@ class Composites:
 
     def part(self, name: str) -> Evidence | None:
         """What a layer's place among the parts of another says about it."""
+        if not self.found:
+            return None
         parent, _, last = name.rpartition(".")
         composite = self.found.get(parent) if name else None
         if composite is None:
@@ -73,43 +79,59 @@ class Composites:
         text = f"{last} of the {composite.kind.name} {parent or '(root)'}"
         return Evidence("structure", (KINDS[kind],), text) if kind else None
 
-    def applied(self, layers: Iterable[Layer]) -> list[Layer]:
+    def applied(self, layers: Sequence[Layer]) -> list[Layer]:
         """`layers` with the composites before their first parts, and with the paths the other side has for them."""
-        shown: set[str] = set()
+        if not self.found:
+            return list(layers)
+        there = _Counterparts(self._dialect, self.found, [layer.name for layer in layers])
         result = []
+        shown: set[str] = set()
         for layer in layers:
-            for path in _ancestors(layer.name):
-                if path in self.found and path not in shown:
+            for path in there.around.get(layer.name, ()):
+                if path not in shown:
                     shown.add(path)
                     found = self.found[path]
-                    there = self._counterpart(path)
-                    result.append(Layer(path, (found.kind,), found.certainty, (found.evidence,), {}, there))
-            result.append(replace(layer, counterpart=self._counterpart(layer.name)))
+                    result.append(Layer(path, (found.kind,), found.certainty, (found.evidence,), {}, there.of(path)))
+            result.append(replace(layer, counterpart=there.of(layer.name)))
         return result
 
-    def _counterpart(self, name: str) -> str | None:
+
+class _Counterparts:
+    """The paths that the other side has for layers that lie in composites.
+
+    Attributes:
+        around: name of a layer -> the composites it lies in, outermost first.
+    """
+
+    def __init__(self, dialect: Dialect, found: Mapping[str, Composite], names: Iterable[str]) -> None:
+        self.around: dict[str, list[str]] = {}
+        self._levels: dict[str, dict[int, str]] = {}
+        paths = Paths({*names, *found})
+        for path in sorted(found, key=len):
+            for name in paths.below(path):
+                self.around.setdefault(name, []).append(path)
+            depth = path.count(".") + 1 if path else 0
+            for child in found[path].kind.children:
+                here, there = child.name_in(dialect), child.torch if dialect == "mindspore" else child.mindspore
+                if here != there:
+                    renamed = f"{path}.{here}".removeprefix(".")
+                    for name in (renamed, *paths.below(renamed)):
+                        self._levels.setdefault(name, {})[depth] = there
+
+    def of(self, name: str) -> str | None:
         """The path that the other side has for `name`; None where it is the same."""
-        parts = name.split(".")
-        there = list(parts)
-        for depth in range(len(parts)):
-            composite = self.found.get(".".join(parts[:depth]))
-            for child in composite.kind.children if composite else ():
-                if child.name_in(self._dialect) == parts[depth]:
-                    there[depth] = child.torch if self._dialect == "mindspore" else child.mindspore
-        return None if there == parts else ".".join(there)
+        if name not in self._levels:
+            return None
+        levels = name.split(".")
+        for depth, level in self._levels[name].items():
+            levels[depth] = level
+        return ".".join(levels)
 
 
-def _parts(names: Iterable[str]) -> dict[str, set[str]]:
-    """Path -> the first components of all names below it."""
-    found: dict[str, set[str]] = {}
-    for name in names:
-        parts = name.split(".") if name else []
-        for depth, part in enumerate(parts):
-            found.setdefault(".".join(parts[:depth]), set()).add(part)
-    return found
+def _renamed(dialect: Dialect) -> re.Pattern[str]:
+    """For names that lie in a part which the two sides call differently: the path around it is the first group."""
+    parts = {c.name_in(dialect) for kind in _COMPOSITES for c in kind.children if c.torch != c.mindspore}
+    return re.compile(rf"(?:(.*)\.)?(?:{'|'.join(map(re.escape, sorted(parts)))})(?:\.|$)", re.DOTALL)
 
 
-def _ancestors(name: str) -> list[str]:
-    """Paths above `name`, outermost first, the root included."""
-    parts = name.split(".")
-    return [".".join(parts[:depth]) for depth in range(len(parts))]
+_RENAMED: Mapping[Dialect, re.Pattern[str]] = {dialect: _renamed(dialect) for dialect in DIALECTS}

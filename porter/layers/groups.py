@@ -14,6 +14,9 @@ from functools import lru_cache
 
 from porter.formats.model import TensorSpec
 from porter.layers.kinds import KINDS, Dialect, Kind
+from porter.layers.paths import Paths
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,12 @@ class Group:
     Attributes:
         name: dotted path of the layer, "" for the root.
         tensors: leaf (`weight`; `bn2d.gamma` for MindSpore's nested BatchNorm3d) -> tensor.
+        shapes: the same with nothing but the shapes, by which groups that look alike are known again.
     """
 
     name: str
     tensors: Mapping[str, TensorSpec]
-
-    def tensor_name(self, leaf: str) -> str:
-        return self.tensors[leaf].name
+    shapes: Shapes
 
 
 def group_tensors(specs: Iterable[TensorSpec], dialect: Dialect, own: Container[str] = ()) -> dict[str, Group]:
@@ -44,7 +46,10 @@ def group_tensors(specs: Iterable[TensorSpec], dialect: Dialect, own: Container[
         by_parent.setdefault(parent, {})[leaf] = spec
     if dialect == "mindspore":
         by_parent = _lift_inner_cells(by_parent, own)
-    return {name: Group(name, tensors) for name, tensors in by_parent.items()}
+    return {
+        name: Group(name, tensors, tuple([(leaf, spec.shape) for leaf, spec in tensors.items()]))
+        for name, tensors in by_parent.items()
+    }
 
 
 def _lift_inner_cells(
@@ -55,37 +60,29 @@ def _lift_inner_cells(
     A cell that its author named bn2d stands beside other children and keeps its name. Parameters that a subclass of
     BatchNorm3d adds stay beside the inner cell's.
     """
-    inner = set(_BATCH_NORM_3D_INNER)
-    children: dict[str, set[str]] = {}
-    for name in by_parent:
-        parts = name.split(".")
-        for depth in range(len(parts)):
-            children.setdefault(".".join(parts[:depth]), set()).add(parts[depth])
+    paths = Paths(by_parent)
     lifted: dict[str, dict[str, TensorSpec]] = {}
     for name, tensors in by_parent.items():
         outer, _, last = name.rpartition(".")
-        alone = children.get(outer) == {"bn2d"} and name not in children and name not in own
-        if last == "bn2d" and alone and set(tensors) <= inner:
-            lifted.setdefault(outer, {}).update({f"bn2d.{leaf}": spec for leaf, spec in tensors.items()})
+        if last == "bn2d" and tensors.keys() <= _INNER.keys() and name not in own and paths.below(outer) == [name]:
+            lifted.setdefault(outer, {}).update({_INNER[leaf]: spec for leaf, spec in tensors.items()})
         else:
             lifted.setdefault(name, {}).update(tensors)
     return lifted
 
 
 STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance")
-_BATCH_NORM_3D_INNER = [name.removeprefix("bn2d.") for name in KINDS["BatchNorm3d"].names_in("mindspore").values()]
+_INNER = {name.removeprefix("bn2d."): name for name in KINDS["BatchNorm3d"].names_in("mindspore").values()}
 
 
 def candidates(group: Group, dialect: Dialect) -> tuple[Kind, ...]:
     """The kinds whose names and shapes fit `group` in `dialect`."""
-    shapes = tuple((leaf, spec.shape) for leaf, spec in group.tensors.items())
-    return _candidates(shapes, dialect, root=not group.name)
+    return _candidates(group.shapes, dialect, root=not group.name)
 
 
 def subclass_candidates(group: Group, dialect: Dialect) -> tuple[Kind, ...]:
     """The kinds of which `group` may be a subclass: one with further tensors, whatever these are."""
-    shapes = tuple((leaf, spec.shape) for leaf, spec in group.tensors.items())
-    return _candidates(shapes, dialect, root=not group.name, subclasses=True)
+    return _candidates(group.shapes, dialect, root=not group.name, subclasses=True)
 
 
 def owns_statistics(group: Group) -> bool:
@@ -95,9 +92,7 @@ def owns_statistics(group: Group) -> bool:
 
 # Networks repeat themselves: the same names and shapes come again and again.
 @lru_cache(maxsize=4096)
-def _candidates(
-    shapes: tuple[tuple[str, tuple[int, ...]], ...], dialect: Dialect, *, root: bool, subclasses: bool = False
-) -> tuple[Kind, ...]:
+def _candidates(shapes: Shapes, dialect: Dialect, *, root: bool, subclasses: bool = False) -> tuple[Kind, ...]:
     found = []
     # PyTorch's normalisations count their batches, which those that others write do not.
     telling = "mean" if dialect == "mindspore" else "count"
@@ -110,12 +105,19 @@ def _candidates(
     return tuple(found)
 
 
-def slots_of(group: Group, kind: Kind, dialect: Dialect) -> dict[str, str]:
+def slots_of(group: Group, kind: Kind, dialect: Dialect) -> Mapping[str, str]:
     """Slot -> leaf for the tensors of `group`, being those of `kind`; other tensors are left out."""
-    names = kind.names_in(dialect, root=not group.name)
-    return {slot: leaf for slot, leaf in names.items() if leaf in group.tensors}
+    return _read_as(group.shapes, kind, dialect, root=not group.name)[0]
 
 
-def shapes_of(group: Group, slots: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
-    """Slot -> shape, for slot -> leaf."""
-    return {slot: group.tensors[leaf].shape for slot, leaf in slots.items()}
+def channels_of(group: Group, kind: Kind, dialect: Dialect) -> int | None:
+    """Length of the channel axis of `group`, being a `kind`; None where that has no such axis."""
+    return _read_as(group.shapes, kind, dialect, root=not group.name)[1]
+
+
+@lru_cache(maxsize=4096)
+def _read_as(shapes: Shapes, kind: Kind, dialect: Dialect, *, root: bool) -> tuple[Mapping[str, str], int | None]:
+    """Slot -> leaf, and the number of channels."""
+    present = dict(shapes)
+    slots = {slot: leaf for slot, leaf in kind.names_in(dialect, root=root).items() if leaf in present}
+    return slots, kind.channels({slot: present[leaf] for slot, leaf in slots.items()})

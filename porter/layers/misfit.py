@@ -8,10 +8,13 @@ from pathlib import Path
 from porter.errors import UsageError
 from porter.formats.model import ModuleFacts
 from porter.layers.classes import is_norm, owns_no_tensor
+from porter.layers.paths import Paths
 from porter.layers.rules import Dialect
 
 # Names that an error lists.
 _LISTED = 4
+# Levels of a name that may be a prefix.
+_DEPTH = 8
 
 
 def refuse_misfit(
@@ -27,7 +30,9 @@ def refuse_misfit(
     Raises:
         UsageError: it has not.
     """
-    paths = set(_paths(names))
+    if not network:
+        return
+    paths = Paths(names)
     norms = [facts.name for facts in network if is_norm(facts)]
     if dialect != "mindspore":  # whose normalisations always have all their parameters
         norms = [facts.name for facts in network if is_norm(facts) and not owns_no_tensor(facts)]
@@ -35,7 +40,7 @@ def refuse_misfit(
     first = {facts.name: facts.name if facts.same_as is None else facts.same_as for facts in network}
     present = {first[facts.name] for facts in network if wrapper + facts.name in paths}
     missing = [norm for norm in norms if first[norm] not in present]
-    if not network or (not missing and any(wrapper + facts.name in paths for facts in network)):
+    if not missing and any(wrapper + facts.name in paths for facts in network):
         return
     lacking = missing or [facts.name for facts in network if facts.name]
     raise UsageError(
@@ -48,26 +53,17 @@ def refuse_misfit(
     )
 
 
-def _paths(names: Sequence[str]) -> list[str]:
-    """The names and the paths of all modules around them, the root ("") included."""
-    found = dict.fromkeys(names)
-    for name in names:
-        while name and (name := name.rpartition(".")[0]) not in found:
-            found[name] = None
-    return list(found)
-
-
-def _hint(norms: Sequence[str], paths: set[str], names: Sequence[str]) -> str | None:
+def _hint(norms: Sequence[str], paths: Paths, names: Sequence[str]) -> str | None:
     """What to do where the two differ by one prefix."""
     if not norms or not names:
         return None
     levels = names[0].split(".")
-    for depth in range(1, len(levels)):
+    for depth in range(1, min(len(levels), _DEPTH)):
         prefix = ".".join(levels[:depth]) + "."
         if all(prefix + norm in paths for norm in norms):
             return f"Below {prefix} the names fit: name a network that holds this one as {prefix.removesuffix('.')}."
     levels = norms[0].split(".")
-    for depth in range(1, len(levels)):
+    for depth in range(1, min(len(levels), _DEPTH)):
         prefix = ".".join(levels[:depth]) + "."
         if all(norm.startswith(prefix) and norm.removeprefix(prefix) in paths for norm in norms):
             return f"Below the network's {prefix.removesuffix('.')} the names fit: name a factory of that part."

@@ -12,12 +12,13 @@ from porter.layers.settings import Settings
 
 Certainty = Literal["certain", "inferred", "undecided"]
 
-# Strongest first. The first five can settle a kind for certain; the others only narrow it down.
+# Strongest first. The first six can settle a kind for certain; the others only narrow it down.
 EvidenceSource = Literal[
     "user",
     "network",
     "pickled module",
     "record",
+    "target network",
     "names",
     "siblings",
     "structure",

@@ -19,9 +19,10 @@ Every question is answered in the time that the names' depth takes, whatever the
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 from porter.layers.groups import Group
 from porter.layers.kinds import KINDS, Kind
@@ -63,16 +64,14 @@ class Finding:
 
 @dataclass
 class _Feeders:
-    """Weights of one run that put out the same number of channels: how many, on which axes, and the last few."""
+    """Weights of one run that put out the same number of channels, and the axes of all of them together."""
 
-    count: int = 0
+    weights: list[Weight] = field(default_factory=list)
     axes: frozenset[int] = frozenset()
-    last: deque[Weight] = field(default_factory=lambda: deque(maxlen=_NAMED))
 
     def add(self, weight: Weight) -> None:
-        self.count += 1
+        self.weights.append(weight)
         self.axes |= weight.axes
-        self.last.appendleft(weight)
 
 
 @dataclass
@@ -80,27 +79,32 @@ class _Run:
     """Weights without a norm between them, and the norms behind them.
 
     Attributes:
-        weights: in their order.
+        weights: in their order, complete before the first norm asks.
         norms: how many norms stand behind it.
-        below: (channels, module) -> the weights of the run below that module with that many output channels.
-        taken: (channels, module) -> how many of those have a norm of their own deeper inside the module.
+        taken: (channels, module) -> how many weights there have a norm of their own deeper inside the module.
     """
 
     weights: list[Weight] = field(default_factory=list)
     norms: int = 0
-    below: dict[tuple[int, str], _Feeders] = field(default_factory=dict)
     taken: Counter[tuple[int, str]] = field(default_factory=Counter)
 
-    def add(self, weight: Weight) -> None:
-        self.weights.append(weight)
-        for module in _modules_around(weight.name):
-            for channels in weight.outputs:
-                self.below.setdefault((channels, module), _Feeders()).add(weight)
+    @cached_property
+    def below(self) -> dict[tuple[int, str], _Feeders]:
+        """(channels, module) -> the weights of the run below that module with that many output channels."""
+        found: dict[tuple[int, str], _Feeders] = {}
+        for weight in self.weights:
+            for module in _modules_around(weight.name):
+                for channels in weight.outputs:
+                    found.setdefault((channels, module), _Feeders()).add(weight)
+        return found
 
     def feeders(self, norm: Norm) -> _Feeders | None:
         """The weights that may feed the next norm behind the run: those in the innermost module around it."""
         if norm.channels is None or self.norms >= len(self.weights):
             return None
+        if len(self.weights) == 1:  # as in most runs: it feeds the norm from wherever it stands, or nothing does
+            (weight,) = self.weights
+            return _Feeders([weight], weight.axes) if norm.channels in weight.outputs else None
         places = [(norm.channels, module) for module in _modules_around(norm.name)]
         found = next((i for i, place in enumerate(places) if place in self.below), None)
         if found is None:
@@ -108,7 +112,7 @@ class _Run:
         for place in places[found + 1 :]:
             self.taken[place] += 1
         feeders = self.below[places[found]]
-        return feeders if self.taken[places[found]] < feeders.count else None
+        return feeders if self.taken[places[found]] < len(feeders.weights) else None
 
 
 class Neighbourhood:
@@ -123,7 +127,7 @@ class Neighbourhood:
         for item in sequence:
             if isinstance(item, Weight):
                 run = _Run() if run.norms else run
-                run.add(item)
+                run.weights.append(item)
                 self._network_axes |= item.axes - LINEAR
             else:
                 self._runs[item.name] = run, run.norms
@@ -160,7 +164,7 @@ class Neighbourhood:
         return run.weights[-1].channels if len(run.weights) == 1 and not before else None
 
     def _fed_by(self, norm: Norm, feeders: _Feeders, fed: Weight | None) -> Finding:
-        nearest, *others = feeders.last
+        nearest, *others = feeders.weights[: -_NAMED - 1 : -1]
         text = f"fed by {nearest.name} ({nearest.what}, {norm.channels} output channels)"
         if fed and not fed.is_linear and fed.axes != nearest.axes and not _encloses(nearest, norm, fed):
             return Finding(feeders.axes | fed.axes, f"{text}, but it feeds {fed.name} ({fed.what})")
@@ -184,15 +188,24 @@ def about_weight(weight: Weight) -> Finding:
     """What the other weights of the network say about the axes of one whose shape leaves them open."""
     if not weight.is_flat or len(weight.axes) > 1:
         return Finding(frozenset(), "its shape tells, or nothing does")
-    return Finding(weight.axes, f"{weight.what}, read as the other kernels of the network are")
+    return Finding(weight.axes, f"{weight.what}: {weight.read_by}")
 
 
 def kinds_beside(item: Weight | Norm, axes: frozenset[int]) -> tuple[Kind, ...]:
     """The kinds that are possible on data with so many spatial axes (0 beside linear layers)."""
     if isinstance(item, Norm) and axes == LINEAR and not item.tracked:
-        return tuple(kind for kind in KINDS.values() if not kind.is_norm_with_statistics)
+        return _WITHOUT_STATISTICS
     if isinstance(item, Norm) and item.alone and not axes & LINEAR:
-        return (KINDS["PReLU"],)
+        return _PRELU
+    return _kinds_on(axes)
+
+
+_WITHOUT_STATISTICS = tuple(kind for kind in KINDS.values() if not kind.is_norm_with_statistics)
+_PRELU = (KINDS["PReLU"],)
+
+
+@lru_cache
+def _kinds_on(axes: frozenset[int]) -> tuple[Kind, ...]:
     spatial = {max(count, 1) for count in axes}
     return tuple(kind for kind in KINDS.values() if kind.spatial is None or kind.spatial in spatial)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 Dialect = Literal["torch", "mindspore", "mint"]
@@ -90,9 +90,9 @@ class Child:
         return self.mindspore if dialect == "mindspore" else self.torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
-    """A kind of layer.
+    """A kind of layer; there is one object of each, so that identity is equality.
 
     Attributes:
         name: PyTorch's class name, which is how bnport and its users write the kind.
@@ -127,17 +127,17 @@ class Kind:
         """What conversion needs to know of the kind: kinds with equal rules are converted alike."""
         return tuple(replace(p, rank=None, sizes=()) for p in self.parameters)
 
-    @property
+    @cached_property
     def keeps_names(self) -> bool:
         """Whether its tensors are called alike on both sides."""
         return not self.children and all(p.torch == p.mindspore for p in self.parameters)
 
-    @property
+    @cached_property
     def keeps_layout(self) -> bool:
         """Whether its tensors have the same names and shapes on both sides."""
         return self.keeps_names and all(p.extra_axis is None for p in self.parameters)
 
-    @property
+    @cached_property
     def is_norm_with_statistics(self) -> bool:
         return any(p.slot == "mean" for p in self.parameters)
 
@@ -186,6 +186,12 @@ class Kind:
         axis = 0 if self.channel_axis is None else self.channel_axis
         shape = next((shape for slot, shape in shapes.items() if slot != "count" and len(shape) > axis), None)
         return None if shape is None else shape[axis]
+
+
+@lru_cache(maxsize=1024)
+def share_a_rule(kinds: tuple[Kind, ...]) -> bool:
+    """Whether one rule converts all of `kinds`, so that it does not matter which of them a layer is; not of none."""
+    return len({kind.rule for kind in kinds}) == 1
 
 
 def _agree(pairs: list[tuple[tuple[str, ...], tuple[int, ...]]]) -> bool:

@@ -28,6 +28,9 @@ Statistics = Literal["tracked", "batch", "frozen"]
 
 USE_BATCH_STATISTICS: Mapping[Statistics, bool | None] = {"tracked": None, "batch": True, "frozen": False}
 
+# Where settings come from that are assumed to be those of the network on the other side; see `Settings.known_from`.
+TARGET = "target network"
+
 DEFAULT_EPS = 1e-5
 DEFAULT_MOMENTUM = 0.1
 
@@ -41,8 +44,8 @@ class Settings:
         momentum: weight of the new batch in the running statistics; None is PyTorch's cumulative average.
         affine: whether gamma and beta are trained (their values count either way).
         statistics: see `Statistics`.
-        known_from: setting name -> where its value comes from ("model", "pickled module", "option", "record",
-            "default").
+        known_from: setting name -> where its value comes from ("network", "pickled module", "option", "rules",
+            "record"; assumed from "target network" or "default").
     """
 
     eps: float = DEFAULT_EPS

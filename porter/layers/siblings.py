@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from porter.layers.kinds import Kind
 from porter.layers.model import Evidence, Layer
+from porter.layers.rules import share_a_rule
 
 _NUMBER = re.compile(r"\d+")
 _Place = tuple[str, str, tuple[str, ...]]
@@ -21,6 +22,8 @@ _Place = tuple[str, str, tuple[str, ...]]
 def by_siblings(layers: Iterable[Layer]) -> dict[str, Evidence]:
     """Evidence for undecided layers that own tensors: layer name -> what its siblings are."""
     layers = [layer for layer in layers if layer.tensors]
+    if all(layer.certainty != "undecided" for layer in layers):
+        return {}
     known: dict[_Place, dict[str, Layer]] = {}
     for layer in layers:
         if layer.certainty != "undecided":
@@ -40,7 +43,7 @@ def by_siblings(layers: Iterable[Layer]) -> dict[str, Evidence]:
 def _agreed(siblings: Mapping[str, Layer]) -> tuple[Kind, ...]:
     """The kinds of all siblings, where one rule converts them."""
     kinds = tuple(dict.fromkeys(kind for layer in siblings.values() for kind in layer.kinds))
-    return kinds if len({kind.rule for kind in kinds}) == 1 else ()
+    return kinds if share_a_rule(kinds) else ()
 
 
 def _place(layer: Layer) -> _Place:

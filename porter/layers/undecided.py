@@ -29,10 +29,12 @@ def refuse_undecided(layers: Sequence[Layer], file: Path, dialect: Dialect) -> N
     if not undecided:
         return
     example = min(undecided, key=lambda layer: "BatchNorm3d" not in _choice(layer))
-    option = f"{'--model' if dialect == 'torch' else '--net'} FILE.py:FACTORY"
+    own, other = ("--model", "--net") if dialect == "torch" else ("--net", "--model")
+    option = f"{own} FILE.py:FACTORY"
+    words = " or ".join(f"--layer '{word}'" for word in (f"{example.label}={_example(example)}", *_as_inner(example)))
     hint = (
-        f"Say it with --layer '{example.label}={_example(example)}' (* stands for one level of names, ** for any "
-        f"number), or name the network with {option}."
+        f"Say it with {words} (* stands for one level of names, ** for any number), or name the network with "
+        f"{option}, or the one it is converted for with {other}."
     )
     uncounted = [layer.label for layer in undecided if _lacks_channels(layer)]
     if uncounted:
@@ -51,6 +53,16 @@ def refuse_undecided(layers: Sequence[Layer], file: Path, dialect: Dialect) -> N
 def _lacks_channels(layer: Layer) -> bool:
     """Whether parameters must be created for a layer without it being known how many."""
     return not layer.tensors and layer.channels is None and layer.kind is not KEEP
+
+
+def _as_inner(layer: Layer) -> list[str]:
+    """The other way to say it where a BatchNorm3d's inner cell may be a layer that its author called bn2d."""
+    inner = f"{layer.name}.bn2d".removeprefix(".")
+    if not layer.tensors or not all(name.startswith(f"{inner}.") for name in layer.tensors.values()):
+        return []
+    beside = (kind for evidence in layer.evidence if evidence.source == "neighbours" for kind in evidence.kinds)
+    found = next((kind.name for kind in beside if kind.family == "BatchNorm" and kind.spatial != 3), "BatchNorm2d")
+    return [f"{inner}={found}"]
 
 
 def _choice(layer: Layer) -> list[str]:

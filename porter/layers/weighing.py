@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from porter.layers.groups import Group
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from porter.layers.groups import Group, Shapes
 from porter.layers.kinds import KEEP, Kind
-from porter.layers.model import Certainty, Evidence
+from porter.layers.model import Certainty, Evidence, EvidenceSource
+from porter.layers.rules import share_a_rule
+
+_Pieces = tuple[tuple[EvidenceSource, tuple[Kind, ...]], ...]
+_Verdict = tuple[tuple[Kind, ...], Certainty]
 
 # Evidence that settles a kind against everything weaker. MindSpore's names do not: a lone cell that its author
 # called bn2d looks like a BatchNorm3d until the convolution before it says otherwise.
-_OVERRULING = ("user", "network", "pickled module", "record")
-_EMBEDDING_WORDS = ("emb", "wte", "wpe", "token")
+_OVERRULING = ("user", "network", "pickled module", "record", "target network")
+_EMBEDDING_WORDS = re.compile("emb|wte|wpe|token", re.IGNORECASE)
 
 
 def weigh(
-    possible: tuple[Kind, ...], fitting: tuple[Kind, ...], evidence: list[Evidence]
+    possible: tuple[Kind, ...], fitting: tuple[Kind, ...], evidence: Sequence[Evidence]
 ) -> tuple[tuple[Kind, ...], Certainty]:
     """The kinds that the evidence leaves, and how sure that is; () without any evidence.
 
@@ -22,31 +30,60 @@ def weigh(
         fitting: these, and those that are only meant where none of the likely ones can be.
         evidence: strongest first.
     """
+    return _weighed(possible, fitting, tuple([(piece.source, piece.kinds) for piece in evidence]))
+
+
+# Networks repeat themselves, and so does what speaks for their layers.
+@lru_cache(maxsize=4096)
+def _weighed(possible: tuple[Kind, ...], fitting: tuple[Kind, ...], evidence: _Pieces) -> _Verdict:
     if not evidence:
         return (), "undecided"
-    strongest = evidence[0]
-    if strongest.source in _OVERRULING and len({kind.rule for kind in strongest.kinds}) == 1:
-        said = tuple(kind for kind in strongest.kinds if kind in (*fitting, KEEP) or strongest.source == "user")
+    settled = _settled(evidence)
+    if settled:
+        said = tuple(kind for kind in settled if kind in (*fitting, KEEP) or evidence[0][0] == "user")
         return (said, "certain") if said else (possible, "undecided")
     left = _left(possible, evidence) or _left(fitting, evidence)
-    if not left or len({kind.rule for kind in left}) > 1:
+    if not share_a_rule(left):
         return left or possible, "undecided"
-    return left, "certain" if strongest.source == "names" and left == strongest.kinds else "inferred"
+    return left, "certain" if evidence[0] == ("names", left) else "inferred"
 
 
-def _left(kinds: tuple[Kind, ...], evidence: list[Evidence]) -> tuple[Kind, ...]:
-    return tuple(kind for kind in kinds if all(kind in piece.kinds for piece in evidence))
+def _settled(evidence: _Pieces) -> tuple[Kind, ...]:
+    """The kinds that the overruling pieces leave, where one rule converts them; else none.
+
+    The stronger one may leave several (a SyncBatchNorm of PyTorch is a batch normalisation of any rank), out of which
+    the weaker one chooses; it says nothing where it contradicts.
+    """
+    left: tuple[Kind, ...] = ()
+    for source, kinds in evidence:
+        if source not in _OVERRULING or share_a_rule(left):
+            break
+        left = tuple(kind for kind in left if kind in kinds) or left or kinds
+    return left if share_a_rule(left) else ()
 
 
-def unlikely(kind: Kind, group: Group) -> bool:
-    """Kinds that fit by accident: always the rarer reading, and never the only one that is tried."""
-    leaves = set(group.tensors)
+def _left(kinds: tuple[Kind, ...], evidence: _Pieces) -> tuple[Kind, ...]:
+    return tuple(kind for kind in kinds if all(kind in piece for _, piece in evidence))
+
+
+def likely(fitting: tuple[Kind, ...], group: Group) -> tuple[Kind, ...]:
+    """Out of `fitting`, the kinds that do not fit by accident alone; all where there are no others."""
+    return _likely(fitting, group.shapes, bool(_EMBEDDING_WORDS.search(group.name)))
+
+
+@lru_cache(maxsize=4096)
+def _likely(fitting: tuple[Kind, ...], shapes: Shapes, is_embedding: bool) -> tuple[Kind, ...]:
+    return tuple(kind for kind in fitting if not _unlikely(kind, shapes, is_embedding)) or fitting
+
+
+def _unlikely(kind: Kind, shapes: Shapes, is_embedding: bool) -> bool:
+    leaves = {leaf for leaf, _ in shapes}
     if kind.name == "Embedding":
-        return "weight" in leaves and not any(word in group.name.lower() for word in _EMBEDDING_WORDS)
+        return "weight" in leaves and not is_embedding
     if kind.family == "InstanceNorm" and any(leaf.endswith("mean") for leaf in leaves):
         return True
     if kind.parameters[0].slot == "gamma":
         # One value is a PReLU; a wide weight without a bias is a linear layer.
-        shape = next(iter(group.tensors.values())).shape
+        shape = shapes[0][1]
         return leaves == {"weight"} and (shape == (1,) or len(shape) > 1)
     return kind.name == "Bilinear"

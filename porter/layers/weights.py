@@ -11,8 +11,10 @@ weights of the network have a say:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from porter.layers.groups import Group
 from porter.layers.kinds import Dialect
@@ -37,6 +39,7 @@ class Weight:
         outputs, inputs: channel counts its weight may stand for (a transposed convolution stores them swapped, and
             the weight's shape does not tell which it is).
         is_flat: whether it may be MindSpore's Conv1d or its Conv2d, so that the other kernels decide.
+        read_by: of one that is flat, what of the other kernels decided; "" where nothing did.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Weight:
     outputs: frozenset[int]
     inputs: frozenset[int]
     is_flat: bool = False
+    read_by: str = ""
 
     @property
     def is_linear(self) -> bool:
@@ -54,6 +58,7 @@ class Weight:
 
 LINEAR = frozenset([0])
 POINTS = frozenset([1])
+PLANES = frozenset([2])
 _SPARSE = "sparse convolution"
 
 
@@ -78,11 +83,17 @@ def _weight_shape(group: Group) -> Shape | None:
 
 
 class _Shapes:
-    """What all weights of a network together say about the ambiguous ones."""
+    """What all weights of a network together say about the ambiguous ones.
+
+    Attributes:
+        axes: shape of a weight -> the axes it may work on, and `Weight.read_by`.
+    """
 
     def __init__(self, shapes: Iterable[Shape], dialect: Dialect) -> None:
-        known = set(shapes)
+        count = Counter(shapes)
+        known = count.keys()
         self._dialect = dialect
+        self._planes = sum(times for shape, times in count.items() if len(shape) == 4)
         self._kernels = {shape[2:] for shape in known if len(shape) == 4}
         self._tall = any(height > 1 for height, _ in self._kernels)
         self._flat = any(
@@ -91,28 +102,31 @@ class _Shapes:
         five = [shape for shape in known if len(shape) == 5]
         self._some_sparse = any(_is_sparse(shape) for shape in five)
         self._some_dense = any(not _may_be_sparse(shape) for shape in five)
+        self.axes = {shape: self._axes(shape) for shape in known}
 
-    def axes(self, shape: Shape) -> frozenset[int]:
+    def _axes(self, shape: Shape) -> tuple[frozenset[int], str]:
         if len(shape) == 5 and _may_be_sparse(shape) and self._some_sparse:
             sure = _is_sparse(shape) or not self._some_dense
-            return POINTS if sure else frozenset([1, 3])
+            return POINTS if sure else frozenset([1, 3]), ""
         if self.is_flat(shape):
             return self._flat_kernel(shape[3])
-        return frozenset([len(shape) - 2])
+        return frozenset([len(shape) - 2]), ""
 
     def is_flat(self, shape: Shape) -> bool:
         return len(shape) == 4 and self._dialect == "mindspore" and shape[2] == 1
 
-    def _flat_kernel(self, width: int) -> frozenset[int]:
-        """Of a kernel 1 x `width` in MindSpore: Conv1d's if no kernel is taller, Conv2d's if none is only wide.
+    def _flat_kernel(self, width: int) -> tuple[frozenset[int], str]:
+        """Of a kernel 1 x `width` in MindSpore: Conv1d's if no other is taller, Conv2d's if none is only wide.
 
-        A kernel `width` x 1 beside it shows the two halves of a separated square.
+        A kernel `width` x 1 beside it shows the two halves of a separated square. One that is alone shows nothing.
         """
         if width > 1 and (width, 1) in self._kernels:
-            return frozenset([2])
-        if self._tall != self._flat:
-            return frozenset([2 if self._tall else 1])
-        return frozenset([1, 2])
+            return PLANES, f"the network has a kernel of {width} x 1, too"
+        if self._tall and not self._flat:
+            return PLANES, "the network has kernels that are taller, and none that is only wide"
+        if self._flat and not self._tall and self._planes > 1:
+            return POINTS, f"all {self._planes} kernels of the network have a height of 1"
+        return POINTS | PLANES, ""
 
 
 def _is_sparse(shape: Shape) -> bool:
@@ -127,7 +141,7 @@ def _may_be_sparse(shape: Shape) -> bool:
 
 
 def _weight(name: str, shape: Shape, group: Group, network: _Shapes) -> Weight:
-    axes = network.axes(shape)
+    axes, read_by = network.axes[shape]
     if len(shape) == 5 and axes == POINTS:
         outputs = {shape[0]} if max(shape[1:4]) <= _SPARSE_KERNEL else set()
         inputs = {shape[4]} if outputs else set()
@@ -135,12 +149,19 @@ def _weight(name: str, shape: Shape, group: Group, network: _Shapes) -> Weight:
             outputs, inputs = outputs | {shape[4]}, inputs | {shape[3]}
         return Weight(name, axes, _SPARSE, max(outputs), frozenset(outputs), frozenset(inputs))
     what = "linear layer" if axes == LINEAR else f"{len(shape)}-D weight"
-    first, second = shape[:2]
-    flat = network.is_flat(shape)
     bias = group.tensors.get("bias")
-    if axes == LINEAR or (bias is not None and bias.shape == (first,) and first != second):
-        return Weight(name, axes, what, first, frozenset([first]), frozenset([second]), flat)
-    if bias is not None and bias.shape == (second,) and first != second:
-        return Weight(name, axes, what, second, frozenset([second]), frozenset([first]), flat)
-    either = frozenset(shape[:2])
-    return Weight(name, axes, what, first, either, either, flat)
+    sides = _sides(shape[0], shape[1], bias and bias.shape, is_linear=axes == LINEAR)
+    return Weight(name, axes, what, *sides, network.is_flat(shape), read_by)
+
+
+@lru_cache(maxsize=1024)
+def _sides(
+    first: int, second: int, bias: Shape | None, *, is_linear: bool
+) -> tuple[int, frozenset[int], frozenset[int]]:
+    """Channels, outputs and inputs of a `Weight` whose shape begins with these two lengths."""
+    if is_linear or (bias == (first,) and first != second):
+        return first, frozenset([first]), frozenset([second])
+    if bias == (second,) and first != second:
+        return second, frozenset([second]), frozenset([first])
+    either = frozenset([first, second])
+    return first, either, either

@@ -17,7 +17,7 @@ from porter.formats.transfer import TensorReader
 from porter.layers.classes import settings_of
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
-from porter.layers.settings import DEFAULT_EPS, DEFAULT_MOMENTUM, Settings, invert_momentum
+from porter.layers.settings import DEFAULT_EPS, DEFAULT_MOMENTUM, TARGET, Settings, invert_momentum
 from porter.optimizer.carry import wrong_settings
 from porter.plan import Plan, Step
 from porter.source import Source
@@ -114,6 +114,8 @@ def verify_output(
         InputError: one of the files cannot be read.
         UsageError, BackendError: `target.network` cannot be built.
     """
+    if target.network:
+        source = replace(source, layers=[_without_assumptions(layer) for layer in source.layers])
     checkpoint = open_checkpoint(output, optimizer=plan.optimizer is not None)
     problems = list(check_structure(plan, checkpoint))
     wrong = wrong_settings(plan, checkpoint)
@@ -152,11 +154,24 @@ def _undecided(source: Source) -> Iterator[LayerResult]:
             yield LayerResult(layer.name, layer.kind_name, None, (Check("eval", None, note=note),))
 
 
+def _without_assumptions(layer: Layer) -> Layer:
+    """`layer` with the defaults where the target's settings were assumed: they are what it is to be compared with."""
+    settings = layer.settings
+    if settings is None:
+        return layer
+    assumed = {key for key, origin in settings.known_from.items() if origin == TARGET and key in ("eps", "momentum")}
+    if not assumed:
+        return layer
+    values = {key: getattr(Settings(), key) for key in assumed}
+    known_from = {**settings.known_from, **dict.fromkeys(assumed, "default")}
+    return replace(layer, settings=replace(settings, **values, known_from=known_from))
+
+
 def _assumed_settings(source: Source) -> Iterator[str]:
     """Settings that nothing in the source tells: the layers were run with assumed ones."""
     norms = [layer.settings for layer in source.layers if layer.settings]
     options = "--model, --eps or --momentum" if source.dialect == "torch" else "--net, --eps or --momentum"
-    count = sum("target network" in settings.known_from.values() for settings in norms)
+    count = sum(TARGET in settings.known_from.values() for settings in norms)
     if count:
         yield (
             f"{count} layers were run with the target network's settings on both sides: nothing says the source's; "

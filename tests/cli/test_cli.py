@@ -24,7 +24,7 @@ def test_convert_and_back_and_verify(bnport: Any, net: Path) -> None:
     assert there.code == 0, there.err
     assert "net.pth (PyTorch) -> net.ckpt (MindSpore): 11 tensors" in there.out
     assert "VERIFIED 11 tensors equal the source's; 2 layers run, all within bounds." in there.out
-    assert "2 BatchNorm3d, inferred from the layers beside them; --model or --layer settles it" in there.err
+    assert "2 BatchNorm3d, inferred from the layers beside them; --model, --net or --layer settles it" in there.err
     assert bnport("convert", "net.ckpt", "-o", "back.pth").code == 0
     checked = bnport("verify", "net.pth", "net.ckpt")
     assert checked.code == 0

@@ -59,11 +59,37 @@ def test_which_axes_are_the_kernels(shapes, expected):
         ([(3, 3), (1, 5), (1, 1)], [{2}, {1, 2}, {1, 2}]),
         ([(1, 3), (3, 1), (1, 5)], [{2}, {2}, {1, 2}]),
         ([(1, 1)], [{1, 2}]),
+        ([(1, 3)], [{1, 2}]),  # alone: nothing speaks for either
+        ([(1, 3), (1, 3)], [{1}, {1}]),
     ],
 )
 def test_flat_kernels_in_mindspore(kernels, expected):
     """Its Conv1d is (O, I, 1, K)."""
     assert axes([(8, 4, *kernel) for kernel in kernels], "mindspore") == expected
+
+
+@pytest.mark.parametrize(
+    ("kernels", "evidence"),
+    [
+        ([(1, 3), (1, 1)], "all 2 kernels of the network have a height of 1"),
+        ([(3, 3), (1, 1)], "the network has kernels that are taller, and none that is only wide"),
+        ([(5, 1), (1, 5)], "the network has a kernel of 5 x 1, too"),
+    ],
+)
+def test_the_evidence_for_flat_kernels_is_true(kernels, evidence, tmp_path):
+    cells = [ms.Conv2d(4, 4, kernel) for kernel in kernels]
+    layers = layers_of(tmp_path / "net.ckpt", ms.SequentialCell(*cells))
+    flat = layers[str(kernels.index(next(kernel for kernel in reversed(kernels) if kernel[0] == 1)))]
+    assert flat.certainty == "inferred"
+    assert evidence in flat.evidence[0].text
+
+
+def test_a_lone_flat_kernel_is_undecided(tmp_path):
+    layers = layers_of(tmp_path / "net.ckpt", ms.SequentialCell(ms.Conv1d(4, 4, 3), ms.Conv3d(4, 4, 3)))
+    assert (layers["0"].certainty, {kind.name for kind in layers["0"].kinds}) == (
+        "undecided",
+        {"Conv1d", "ConvTranspose1d", "Conv2d", "ConvTranspose2d"},
+    )
 
 
 def test_layers_of_one_sequential_are_no_siblings(tmp_path):
