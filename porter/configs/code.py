@@ -6,35 +6,47 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from porter.configs.model import Site
+from porter.configs.model import Setting, Site
 from porter.configs.names import prefixed_setting
-from porter.configs.tree import Document, Expression
+from porter.configs.tree import Expression
 
 
-def in_code(document: Document, sites: Sequence[Site]) -> Iterator[Site]:
-    """`sites` of a Python file, where assigned names and arguments go through code before they reach a layer.
+def in_code(sites: Sequence[Site]) -> Iterator[Site]:
+    """`sites`, of which some are in Python, where assigned names and arguments go through code before they reach a layer.
 
-    What a rewritten expression uses stays as it is. Other assignments, and arguments of functions that are no batch
-    normalisation, are in doubt; a mapping is passed on as in any other config.
+    Expressions are rewritten where a layer or a mapping takes them, so the names in them stay as they are. Other
+    assignments, and arguments of functions that are no batch normalisation, are in doubt.
     """
-    modules = {id(root.node) for root in document.roots if not root.name}
-    used = {
-        word
-        for site in sites
-        for setting in site.settings
-        if not (site.node.callee is not None and prefixed_setting(setting.entry.name))
-        for value in setting.values
-        if isinstance(value.value, Expression)
-        for word in re.findall(r"\w+", value.value.text)
-    }
+    by_layers = {word for site in sites for word in _words(site) if site.node.callee is not None}
+    by_mappings = {word for site in sites for word in _words(site)}
     for site in sites:
-        own = [s for s in site.settings if not prefixed_setting(s.entry.name)]
-        handed_on = [s for s in site.settings if prefixed_setting(s.entry.name) and s.entry.name not in used]
+        own = [s for s in site.settings if not _is_handed_on(s)]
         if own:
             yield replace(site, settings=tuple(own))
+        is_code = site.node.is_scope or site.node.callee is not None
+        stay = by_mappings if is_code else by_layers
+        handed_on = [s for s in site.settings if _is_handed_on(s) and s.entry.name not in stay]
         doubt = site.doubt
-        if id(site.node) in modules or site.node.callee is not None:
-            handed_on = [s for s in handed_on if not any(isinstance(v.value, Expression) for v in s.values)]
+        if is_code:
+            handed_on = [s for s in handed_on if not _is_computed(s)]
             doubt = "the code may hand it to a batch normalisation or compute with it"
         if handed_on:
             yield replace(site, settings=tuple(handed_on), doubt=doubt)
+
+
+def _is_handed_on(setting: Setting) -> bool:
+    return not setting.is_told and prefixed_setting(setting.entry.name) is not None
+
+
+def _is_computed(setting: Setting) -> bool:
+    return any(isinstance(value.value, Expression) for value in setting.values)
+
+
+def _words(site: Site) -> Iterator[str]:
+    """The names that the expressions which are rewritten in a site hold."""
+    for setting in site.settings:
+        # A call hands on its prefixed arguments as they are.
+        if site.node.callee is None or not _is_handed_on(setting):
+            for value in setting.values:
+                if isinstance(value.value, Expression):
+                    yield from re.findall(r"\w+", value.value.text)

@@ -28,6 +28,7 @@ class Setting:
         values: what it refers to, else its own value; several for a list.
         problem: why a value could not be found.
         is_argument: its key is the layer's argument, and may be renamed or removed.
+        is_told: the user says that it is one.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Setting:
     values: tuple[Scalar, ...]
     problem: str | None = None
     is_argument: bool = False
+    is_told: bool = False
 
 
 @dataclass(frozen=True, eq=False)

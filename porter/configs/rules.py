@@ -81,7 +81,9 @@ class Case:
 
     def rewritten(self, how: Rewrite, why: str, key: str | None = None) -> Outcome:
         text = self.document.rewritten(self.value, how)
-        return person(f"{self.value.text} is computed: {how}") if text is None else Outcome(text, key, why=why)
+        if text is None:
+            return person(f"{self.value.text} is computed, and no rewriting of it is known: {why}")
+        return Outcome(text, key, why=why)
 
 
 def outcome(case: Case) -> Outcome:
@@ -160,7 +162,9 @@ def _statistics_to_mindspore(case: Case) -> Outcome:
         why = "batch statistics always; MindSpore still moves its own"
         return Outcome(case.document.spelled(True, case.value), USE_BATCH, why=why)
     if case.flag == "expression":
-        return case.rewritten("track_running_stats to use_batch_statistics", "None if tracked else True", USE_BATCH)
+        return case.rewritten(
+            "track_running_stats to use_batch_statistics", "None where it tracks, else True", USE_BATCH
+        )
     return person("is neither true nor false")
 
 
@@ -177,7 +181,11 @@ def _statistics_from_mindspore(case: Case) -> Outcome:
         warning = f"{case.layer} is frozen in MindSpore: put these layers in eval() and keep them there"
         return Outcome(removed=True, why="no argument freezes a layer", warning=warning)
     if case.flag == "expression":
-        return case.rewritten("use_batch_statistics to track", "tracked where None", TRACK)
+        return case.rewritten(
+            "use_batch_statistics to track",
+            "True where it is None, False where it is True, eval() where it is False",
+            TRACK,
+        )
     return person("is neither true, false nor null")
 
 

@@ -9,6 +9,7 @@ mapping.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from porter.configs.code import in_code
@@ -24,7 +25,7 @@ from porter.configs.names import (
 from porter.configs.references import Path, References, is_number, is_symbolic, text_of
 from porter.configs.terms import ARGUMENTS, ONLY_MINDSPORE, TERMS
 from porter.configs.told import KEEP, Told
-from porter.configs.tree import Document, Entry, Expression, Mapping, Node, Scalar, scalars
+from porter.configs.tree import Document, Entry, Expression, ListNode, Mapping, Node, Scalar
 from porter.configs.walk import Role, Visit, visits
 
 __all__ = ["ClassName", "Found", "OtherUse", "Setting", "Site", "find"]
@@ -66,9 +67,9 @@ class _Search:
             self._look_at(visit)
         self._settle_definitions()
         self._find_classes()
-        if self._document.is_code:
-            self._found.sites = list(in_code(self._document, self._found.sites))
-        self._found.sites.sort(key=lambda site: site.settings[0].entry.value.span.start)
+        self._found.sites = sorted(
+            in_code(self._found.sites), key=lambda site: site.settings[0].entry.value.span.start
+        )
         return self._found
 
     def _look_at(self, visit: Visit) -> None:
@@ -82,7 +83,8 @@ class _Search:
             if word == KEEP or visit.kept:
                 self._note_other(visit, path, entry, owner)
             elif word:
-                prefixed.append(setting(word, entry.name in ARGUMENTS))
+                told = layer if visit.role.is_batch_norm and not visit.role.doubt else prefixed
+                told.append(replace(setting(word, entry.name in ARGUMENTS), is_told=True))
             elif name and visit.role.is_batch_norm:
                 layer.append(setting(name, entry.name in (name, "")))
             elif own := prefixed_setting(entry.name):
@@ -112,19 +114,24 @@ class _Search:
         self, visit: Visit, path: Path, entry: Entry, owner: Mapping, name: str, is_argument: bool = False
     ) -> Setting:
         values: list[Scalar] = []
-        problem = None
-        for scalar in scalars(entry.value):
-            value = self._references.resolved(scalar, path)
-            if value is None:
-                problem = f"{scalar.text} refers to nothing in this file"
-            elif not isinstance(value, Scalar):
-                problem = f"{scalar.text} refers to no single value"
-            elif isinstance(value.value, str) and not is_number(value) and name in ("momentum", "eps"):
-                problem = f"{scalar.text} is computed" if is_symbolic(value.value) else problem
-            else:
-                values.append(value)
+        problem = None if _numbers(entry.value) else "it is a mapping, not a value: a schedule?"
+        for scalar in _numbers(entry.value):
+            value, puzzle = self._value(scalar, path, name)
+            values += [value] if value else []
+            problem = puzzle or problem
         offset = visit.offset_of(entry, owner)
         return Setting(name, path, offset, entry, owner, tuple(values), problem, is_argument)
+
+    def _value(self, scalar: Scalar, path: Path, name: str) -> tuple[Scalar | None, str | None]:
+        """What a value of the setting `name` refers to, or why that is not known; neither for prose."""
+        value = self._references.resolved(scalar, path)
+        if value is None:
+            return None, f"{scalar.text} refers to nothing in this file"
+        if not isinstance(value, Scalar):
+            return None, f"{scalar.text} refers to no single value"
+        if isinstance(value.value, str) and not is_number(value) and name in ("momentum", "eps"):
+            return None, f"{scalar.text} is computed" if is_symbolic(value.value) else None
+        return value, None
 
     def _note_other(self, visit: Visit, path: Path, entry: Entry, owner: Mapping) -> None:
         if plain_setting(entry.name) not in SETTINGS:
@@ -148,6 +155,13 @@ class _Search:
         for root in self._document.roots:
             for path, node in _everything(root.node, tuple(filter(None, [root.name]))):
                 self._found.classes += _class_names(path, node)
+
+
+def _numbers(node: Node) -> Sequence[Scalar]:
+    """The values of an entry that holds one, or a list of them."""
+    if isinstance(node, Scalar):
+        return (node,)
+    return [item for item in node.items if isinstance(item, Scalar)] if isinstance(node, ListNode) else ()
 
 
 def _in_place(entry: Entry, role: Role) -> str | None:

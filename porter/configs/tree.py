@@ -122,6 +122,8 @@ class Mapping:
         perhaps_callee: where `callee` is unknown, what is called unless something else is passed or assigned:
             "torch.nn.BatchNorm3d" for `norm_layer(64)` in a function of `norm_layer=nn.BatchNorm3d`.
         is_open: it takes further entries from elsewhere (`**kwargs`, `*args`).
+        is_scope: its entries are names that Python code assigns, in a module, class or function, or a function's
+            defaults; the code may use them in any way.
     """
 
     span: Span
@@ -131,6 +133,7 @@ class Mapping:
     callee_span: Span | None = None
     perhaps_callee: str = ""
     is_open: bool = False
+    is_scope: bool = False
 
     def entry(self, name: str) -> Entry | None:
         """The entry called `name` of this mapping, else of those merged into it."""
