@@ -16,8 +16,8 @@ computations that are right, too, lie from the truth at that layer, run in the s
 
 the larger of the two, times `MULTIPLE`, plus `FLOOR` of the layer's largest value. Monte Carlo arithmetic (D. S.
 Parker, 1997) estimates rounding errors in this way. MULTIPLE leaves room for MindSpore's other order of summation
-and for the luck of three samples: on the networks of the tests a right twin uses up to a third of its allowance, an
-eps of 1e-5 in place of 1e-3 exceeds it five times and more, a wrong padding or mode a thousand times.
+and for the luck of three samples: on the networks of the tests a right twin uses up to 36% of its allowance; layer by
+layer, an eps of 1e-5 in place of 1e-3 exceeds it a hundred times, a wrong padding or mode ten thousand times.
 
 A network that magnifies rounding without limit (a very deep one in training, one that takes an argmax) has outputs
 that no two right computations agree on. Then the layers are the proof: every one agrees, and the network is
@@ -239,11 +239,13 @@ class _Check:
         first = result.first_divergence
         if first is None:
             return None
-        if result.where == "by_layer" or not result.by_layer:
-            scene = Scene(self.twins, self.common, self.inputs, self.training, result.diverging)
-            told = likely_cause(scene, first)
-            return f"{told}; then {whole.stopped}" if whole.stopped else told
-        return _IN_GRAPH_MODE if result.where == "graph" else _ADDS_UP
+        if result.where == "graph":
+            return _IN_GRAPH_MODE
+        if result.where == "activations" and first.label in (row.label for row in result.by_layer):
+            return _ADDS_UP
+        scene = Scene(self.twins, self.common, self.inputs, self.training, result.diverging)
+        told = likely_cause(scene, first)
+        return f"{told}; then {whole.stopped}" if whole.stopped else told
 
     def _no_such_input(self, error: BackendError) -> UsageError:
         shapes = " ".join(f"--input-shape {wanted}" for wanted, _ in self.inputs)
@@ -251,9 +253,9 @@ class _Check:
 
 
 _ADDS_UP = (
-    "on PyTorch's own numbers every single layer agrees: either the network magnifies rounding more than was measured, "
-    "or a small difference in settings adds up (the notes tell those that bnport reads); --atol and --rtol set a "
-    "tolerance of your own"
+    "on PyTorch's own numbers every single layer agrees: either the network magnifies rounding more than was "
+    "measured, or a small difference in settings adds up (the notes tell those that bnport reads); --atol and --rtol "
+    "set a tolerance of your own"
 )
 _IN_GRAPH_MODE = "in PyNative mode the networks agree: what MindSpore compiles in graph mode computes something else"
 

@@ -93,7 +93,8 @@ class TorchNetwork:
         self.prepare(values, training=training, dtype=dtype)
         counter = CallCounter()
         first_random: list[Call] = []
-        hooks = [] if noise is None else [m.register_forward_hook(RoundingNoise(noise)) for m in self._computing()]
+        disturb = None if noise is None else RoundingNoise(noise)
+        hooks = [m.register_forward_hook(disturb) for m in self._computing()] if disturb else []
         positional, named = bind(self.module.forward, inputs, "--model")
 
         def hook(module: Any, given: tuple[Any, ...], output: Any, path: str) -> Any:

@@ -577,6 +577,48 @@ def test_a_renamed_twin_agrees(files, tmp_path):
     assert result.only_in == {"PyTorch": (), "MindSpore": ("body",)}
 
 
+def test_an_input_of_another_size_is_looked_for_before_the_layer(files):
+    """Rounding grows with the numbers, so that the layer itself must not be blamed for it."""
+
+    def unscaled(self, x):
+        return whole_networks.UNetTwin.construct(self, x * 10000)
+
+    result = check(files, "u_net", constructed("Unscaled", unscaled)).modes[0]
+    assert result.first_divergence.label == "down1.0"
+    assert "the input differs: look between the input and down1.0" in result.cause
+
+
+class Factor(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
+class FactorTwin(ms.Cell):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def construct(self, x):
+        return x * self.factor
+
+
+def test_what_adds_up_without_a_wrong_layer_is_said_so(tmp_path, monkeypatch):
+    """A hundred times two roundings: each alone is within what rounding explains, all together are not."""
+    pair = Pair(
+        left=lambda: Follow(*(Factor(1.0) for _ in range(100))),
+        right=lambda: follow(*(FactorTwin(1.0 + 2**-22) for _ in range(100))),
+    )
+    result = pair.result(tmp_path, monkeypatch).modes[0]
+    assert all(row.ok for row in result.by_layer)
+    assert (result.where, result.ok) == ("activations", False)
+    assert "every single layer agrees" in result.cause
+    assert "--rtol" in result.cause
+
+
 class Logistic(nn.Module):
     def forward(self, x):
         return 3.9 * x * (1 - x)
