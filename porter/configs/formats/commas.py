@@ -31,9 +31,9 @@ def without(text: str, items: Sequence[Span], gone: Collection[int], comment: st
 
 def line_start(text: str, at: int) -> int | None:
     """Where the line starts that has nothing but blanks before `at`; None where it has."""
-    while at and text[at - 1] in " \t\ufeff":
+    while at and text[at - 1] in " \t":
         at -= 1
-    return at if not at or re.match(BREAK, text[at - 1]) else None
+    return at if not at or text[:at] == "\ufeff" or re.match(BREAK, text[at - 1]) else None
 
 
 def line_end(text: str, at: int, comment: str = HASH_COMMENT) -> int | None:

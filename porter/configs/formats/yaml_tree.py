@@ -185,7 +185,8 @@ class _Composer:
 
     def _scalar(self, event: yaml.ScalarEvent) -> _Child:
         written, token = _span(event), self._reader.last
-        start = token.start_mark.index if isinstance(token, yaml.ScalarToken) else written.end
+        is_there = isinstance(token, yaml.ScalarToken) and written.start < written.end
+        start = token.start_mark.index if is_there else written.end
         span = Span(start, max(start, _end(self._text, start, written.end)))
         tag = event.tag
         if tag is None or tag == "!":
