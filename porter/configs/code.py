@@ -12,7 +12,7 @@ from porter.configs.tree import Expression
 
 
 def in_code(sites: Sequence[Site]) -> Iterator[Site]:
-    """`sites`, of which some are in Python, where assigned names and arguments go through code before they reach a layer.
+    """Some `sites` are in Python, where names and arguments go through code before they reach a layer.
 
     Expressions are rewritten where a layer or a mapping takes them, so the names in them stay as they are. Other
     assignments, and arguments of functions that are no batch normalisation, are in doubt.
