@@ -206,9 +206,7 @@ def convert(
         raise UsageError("what it does must be verified on whole networks", entry="--align=apply", hint=hint)
     if inputs and verify is False:
         raise UsageError("asks for a verification", entry="--input-shape", found="--no-verify")
-    opened = open_source(
-        Path(source), given, optimizer=write.optimizer is not None, names=_output_names(write)
-    )
+    opened = open_source(Path(source), given, optimizer=write.optimizer is not None, names=_output_names(write))
     to = destination(Path(output), opened, write)
     network = _target_network(given, opened.dialect, to.to)
     write = replace(write, own=_names_of(network, to.to))
@@ -282,9 +280,7 @@ def verify(
     if not (write_options or rules):
         write_options = _recorded_options(target)
     given, write = _with_rules(rules, source_options, write_options)
-    opened = open_source(
-        Path(source), given, optimizer=write.optimizer is not None, names=_output_names(write)
-    )
+    opened = open_source(Path(source), given, optimizer=write.optimizer is not None, names=_output_names(write))
     to = write.to or dialect_of(open_checkpoint(target))
     network = _target_network(given, opened.dialect, to)
     write = replace(write, own=_names_of(network, to, written=target))

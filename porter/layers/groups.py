@@ -37,13 +37,16 @@ class Group:
 def group_tensors(specs: Iterable[TensorSpec], dialect: Dialect, own: Container[str] = ()) -> dict[str, Group]:
     """Groups by layer name, in order of their first tensor.
 
+    A name that begins with a dot is in none: no framework lets a module have an empty name.
+
     Args:
         own: paths that are known to be layers by themselves, and not the inner cell of a BatchNorm3d.
     """
     by_parent: dict[str, dict[str, TensorSpec]] = {}
     for spec in specs:
         parent, _, leaf = spec.name.rpartition(".")
-        by_parent.setdefault(parent, {})[leaf] = spec
+        if not spec.name.startswith("."):
+            by_parent.setdefault(parent, {})[leaf] = spec
     if dialect == "mindspore":
         by_parent = _lift_inner_cells(by_parent, own)
     return {

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+import porter
 from porter.formats.dtypes import FLOAT32
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
 from porter.layers.hints import Hints
@@ -30,7 +33,18 @@ def test_paths_are_as_defined(names: set[str], path: str) -> None:
     assert (path in found) == (path in names or bool(below))
 
 
-@pytest.mark.parametrize("level", ["", "x", "linear1", "bn2d"])
+def test_names_with_an_empty_first_level_stay_as_they_are(tmp_path: Path) -> None:
+    """Read as a layer, `.weight` would be the root's weight."""
+    own = nn.Linear(3, 2).state_dict()
+    state = {f"{level}{leaf}": tensor for level in (".", "..0.", "") for leaf, tensor in own.items()}
+    torch.save(state, tmp_path / "net.pth")
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.safetensors", verify=False)
+    porter.convert(tmp_path / "net.safetensors", tmp_path / "back.pth", verify=False)
+    assert list(torch.load(tmp_path / "back.pth")) == list(state)
+    assert [layer.name for layer in porter.inspect(tmp_path / "net.pth").source.layers] == [""]
+
+
+@pytest.mark.parametrize("level", ["x", "linear1", "bn2d"])
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("given_network", [False, True])
 def test_layers_in_100_000_modules_are_read_at_once(level: str, dialect: Dialect, given_network: bool) -> None:
