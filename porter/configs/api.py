@@ -184,21 +184,23 @@ def _translated(file: ConfigFile, options: ConfigOptions, told: Told) -> Transla
     if record and not record.is_of(file):
         record = None
     told = told.after(record.settings) if record else told
-    from_ = record.to if record else options.from_
+    recorded = record.to if record else None
     signature = options.signature
     if signature == "auto":
         signature = record.signature if record else installed_signature()
     try:
         found = search(file.document, told)
         back = undoing(file, record, options.to) if record and told.settings == record.settings else None
-        translation = back or translate(file.document, found, options.to, from_, signature)
+        translation = back or translate(file.document, found, options.to, options.from_, signature, recorded)
     except BnportError as error:
         error.file = error.file or str(file.path)
         raise
     if record:
         translation.notes += _notes_on(record, options)
     splices = translation.splices
-    beside = record_of(file, splices, from_, options.to, signature, told.settings) if splices or record else None
+    beside = None
+    if splices or record:
+        beside = record_of(file, splices, options.from_, recorded, options.to, signature, told.settings)
     return TranslatedConfig(file, translation, spliced(file.document.text, splices), beside)
 
 

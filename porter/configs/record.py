@@ -32,7 +32,8 @@ class Record:
     """One translation.
 
     Attributes:
-        from_: what `--from` or an earlier record said; None where the config's own class names did.
+        from_: what `--from` said, None where it was not given.
+        recorded: in whose terms the source was by the record of an earlier translation, None where there was none.
         to: in whose terms the output is.
         signature: which of mindspore.nn was meant.
         settings: what the user said of paths.
@@ -41,6 +42,7 @@ class Record:
     """
 
     from_: Dialect | None
+    recorded: Dialect | None
     to: Dialect
     signature: Signature
     settings: tuple[tuple[str, str], ...]
@@ -71,6 +73,7 @@ def record_of(
     file: ConfigFile,
     splices: Sequence[Splice],
     from_: Dialect | None,
+    recorded: Dialect | None,
     to: Dialect,
     signature: Signature,
     settings: Sequence[tuple[str, str]],
@@ -78,7 +81,9 @@ def record_of(
     """The record of translating `file` by `splices`."""
     text = file.document.text
     output = sha256(file.encoded(spliced(text, splices)))
-    return Record(from_, to, signature, tuple(settings), sha256(file.raw), output, tuple(undone(text, splices)))
+    return Record(
+        from_, recorded, to, signature, tuple(settings), sha256(file.raw), output, tuple(undone(text, splices))
+    )
 
 
 def sha256(raw: bytes) -> str:
@@ -94,6 +99,7 @@ def to_json(record: Record, changes: Sequence[Change]) -> str:
     document = {
         "schema": SCHEMA,
         "from": record.from_,
+        "recorded": record.recorded,
         "to": record.to,
         "signature": record.signature,
         "settings": [list(pair) for pair in record.settings],
@@ -146,11 +152,14 @@ def read_beside(config: Path) -> Record | None:
 def _from_document(document: dict[str, Any]) -> Record:
     """Raises KeyError, TypeError or ValueError where it is none."""
     one_of([SCHEMA], document["schema"])
-    from_ = document["from"]
+    from_, recorded = (
+        name if name is None else one_of(DIALECTS, name) for name in (document["from"], document["recorded"])
+    )
     settings = [list_of(str, pair) for pair in list_of(list, document["settings"])]
     undo = [of_type(list, splice) for splice in list_of(list, document["undo"])]
     return Record(
-        None if from_ is None else one_of(DIALECTS, from_),
+        from_,
+        recorded,
         one_of(DIALECTS, document["to"]),
         one_of(get_args(Signature), document["signature"]),
         tuple((path, setting) for path, setting in settings),

@@ -29,6 +29,7 @@ def translate(
     to: Dialect,
     from_: Dialect | None = None,
     signature: Signature = "classic",
+    recorded: Dialect | None = None,
 ) -> Translation:
     """Say a config's settings in the terms of `to`.
 
@@ -38,12 +39,14 @@ def translate(
         to: torch, mindspore or mint.
         from_: whose terms settings are in that do not say so themselves; only such sites are then translated.
         signature: of mindspore.nn.
+        recorded: whose terms such settings are in by the record of an earlier translation, which outweighs `from_`.
 
     Raises:
         UsageError: a setting would change and nothing says in whose terms it is.
     """
     result = Translation()
-    work = _Translator(document, _signed(to, signature), _signed(from_, signature) if from_ else None, result)
+    from_, recorded = (dialect and _signed(dialect, signature) for dialect in (from_, recorded))
+    work = _Translator(document, _signed(to, signature), from_, recorded or from_, result)
     work.sites(found, signature)
     work.classes(found.classes)
     work.imports()
@@ -64,6 +67,7 @@ class _Translator:
     document: Document
     to: Dialect
     from_: Dialect | None
+    unsaid: Dialect | None
     result: Translation
 
     def sites(self, found: Found, signature: Signature) -> None:
@@ -83,7 +87,7 @@ class _Translator:
         """Whose terms a site is in."""
         if site.dialect and site.class_name and not any(s.name in ONLY_MINDSPORE for s in site.settings):
             return _signed(site.dialect, signature)
-        return site.dialect or self.from_
+        return site.dialect or self.unsaid
 
     def _translates(self, source: Dialect) -> bool:
         """Whether what is in the terms of `source` is to be said anew."""
@@ -249,7 +253,7 @@ class _Translator:
     def imports(self) -> None:
         """Rename the packages that bring in nothing but batch normalisations, and tell of the others."""
         for statement in self.document.imports:
-            known = class_of(f"{statement.package}.BatchNorm3d")
+            known = class_of(f"{statement.package}.BatchNorm3d") or class_of(f"{statement.package}.nn.BatchNorm3d")
             if not known or not self._translates(known[0]):
                 continue
             if statement.alone:

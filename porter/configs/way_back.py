@@ -38,7 +38,8 @@ def undoing(file: ConfigFile, record: Record, to: Dialect) -> Translation | None
 
 
 def _translated(source: Document, record: Record, to: Dialect) -> Translation:
-    return translate(source, search(source, Told((), record.settings)), to, record.from_, record.signature)
+    found = search(source, Told((), record.settings))
+    return translate(source, found, to, record.from_, record.signature, record.recorded)
 
 
 def _back(changes: Sequence[Change], undo: tuple[Splice, ...], document: Document) -> Iterator[Change]:
