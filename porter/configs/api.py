@@ -190,7 +190,7 @@ def _translated(file: ConfigFile, options: ConfigOptions, told: Told) -> Transla
         signature = record.signature if record else installed_signature()
     try:
         found = search(file.document, told)
-        back = undoing(file, record, options.to) if record and told.settings == record.settings else None
+        back = undoing(file, record, options.to) if record and _goes_back(record, options, told) else None
         translation = back or translate(file.document, found, options.to, options.from_, signature, recorded)
     except BnportError as error:
         error.file = error.file or str(file.path)
@@ -202,6 +202,12 @@ def _translated(file: ConfigFile, options: ConfigOptions, told: Told) -> Transla
     if splices or record:
         beside = record_of(file, splices, options.from_, recorded, options.to, signature, told.settings)
     return TranslatedConfig(file, translation, spliced(file.document.text, splices), beside)
+
+
+def _goes_back(record: Record, options: ConfigOptions, told: Told) -> bool:
+    """Whether undoing is asked for: with the same words, and between MindSpore's own dialects only by --from."""
+    asked = "torch" in (record.to, options.to) or options.from_ == record.to
+    return asked and told.settings == record.settings
 
 
 def _notes_on(record: Record, options: ConfigOptions) -> Iterator[Remark]:
