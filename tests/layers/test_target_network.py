@@ -131,6 +131,12 @@ def test_the_sources_own_network_is_stronger(model: str, expected: tuple[str, st
     assert (layer.kind_name, layer.certainty, layer.evidence[0].source) == expected
 
 
+def test_a_target_that_the_sources_own_network_contradicts_says_nothing(tmp_path: Path) -> None:
+    """A batch normalisation of any rank, says the one; an InstanceNorm3d, the other."""
+    layer = layer_of(saved(volumes_in_torch(), tmp_path), "1", model="sync_in_torch", net="volumes_in_mindspore")
+    assert (layer.kind_name, layer.certainty) == ("BatchNorm3d", "inferred")
+
+
 def sync_in_torch() -> nn.Module:
     return nn.Sequential(nn.Conv3d(1, 4, 3, bias=False), nn.SyncBatchNorm(4))
 
