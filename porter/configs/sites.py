@@ -77,10 +77,10 @@ class _Search:
         prefixed: list[Setting] = []
         doubtful: list[Setting] = []
         for path, entry, owner in visit.entries:
-            word = self._told.about(path)
+            word = self._told.about(path) or (KEEP if visit.kept else None)
             name = _in_place(entry, visit.role)
             setting = partial(self._setting, visit, path, entry, owner)
-            if word == KEEP or visit.kept:
+            if word == KEEP:
                 self._note_other(visit, path, entry, owner)
             elif word:
                 told = layer if visit.role.is_batch_norm and not visit.role.doubt else prefixed

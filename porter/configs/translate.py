@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from porter.configs.agreement import Use, clashes, named_after_the_shared
@@ -123,8 +123,12 @@ class _Translator:
 
     def _readings(self, site: Site, source: Dialect | None) -> Iterator[Use]:
         """What would become of a site in whichever terms it may be."""
-        for reading in (source,) if source else ("torch", "mindspore"):
-            yield from self._uses(site, reading)
+        if source:
+            yield from self._uses(site, source)
+            return
+        readings: tuple[Dialect, ...] = ("torch", "mindspore")
+        for reading in readings:
+            yield from replace(self, from_=reading)._uses(site, reading)
 
     def _doubt(self, site: Site, source: Dialect | None) -> None:
         use = next((use for use in self._readings(site, source) if use.outcome.changes), None)

@@ -1,0 +1,38 @@
+"""Short ways to search and translate a config given as text."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from porter.configs.changes import Translation
+from porter.configs.formats import json, python, toml, yaml
+from porter.configs.sites import find
+from porter.configs.terms import Dialect, Signature
+from porter.configs.translate import translate
+from porter.configs.tree import spliced, undone
+
+Format = Literal["json", "yaml", "python", "toml"]
+PARSERS = {"json": json.parse, "yaml": yaml.parse, "python": python.parse, "toml": toml.parse}
+Settings = tuple[tuple[str, str], ...]
+
+
+def certain(text: str, format: Format = "yaml", settings: Settings = ()) -> list[str]:
+    """`path=setting` of every setting of a certain site."""
+    found = find(PARSERS[format](text), settings)
+    return [f"{'.'.join(s.path)}={s.name}" for site in found.sites if not site.doubt for s in site.settings]
+
+
+def translated(
+    text: str,
+    format: Format = "yaml",
+    to: Dialect = "mindspore",
+    from_: Dialect | None = "torch",
+    settings: Settings = (),
+    signature: Signature = "classic",
+) -> tuple[str, Translation]:
+    """The new text, checked to be undone exactly, and what is said about it."""
+    document = PARSERS[format](text)
+    translation = translate(document, find(document, settings), to, from_, signature)
+    result = spliced(text, translation.splices)
+    assert spliced(result, undone(text, translation.splices)) == text
+    return result, translation
