@@ -148,7 +148,7 @@ def _given_the_same_input(scene: Scene, first: Activation) -> _Local | None:
         if call == Call(first.layer, first.call) and len(arrays) == len(given) > 0:
             caught.append((arrays, scene.twins.mindspore.arrays(output)))
 
-    paths = {first.target: first.layer}
+    paths = {path: told for path, told in scene.twins.watched()[1].items() if told == first.layer}
     # A network that stops was told by the caller, who met it before.
     with suppress(BackendError):
         scene.twins.mindspore.run(scene.twins.values.mindspore, scene.inputs, catch, paths, training=scene.training)

@@ -179,7 +179,7 @@ class _Check:
     ) -> _Run:
         network = self.twins.mindspore
         comparison = Comparison(truth.trace, network, forced)
-        paths = {other: path for path, other in self.common.items()}
+        _, paths = self.twins.watched()
         stopped = None
         try:
             values = self.twins.values.mindspore
@@ -200,7 +200,7 @@ class _Check:
     def _run_torch(
         self, watch: Watch, values: Mapping[str, Array], dtype: str, noise: int | None = None
     ) -> Call | None:
-        paths = {path: path for path in self.common}
+        paths, _ = self.twins.watched()
         return self.twins.torch.run(
             values, self.inputs, watch, paths, training=self.training, dtype=dtype, noise=noise
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -81,12 +81,18 @@ class Pairs:
         layers: of every layer that has parameters.
         around: of the modules around them, as far as the names below agree; "" -> "body" where a whole network
             became a part of another.
-        tensors: of every tensor that travelled.
+        tensors: of every tensor that travelled, by all its names.
+        aliases: PyTorch's paths of layers whose tensors MindSpore keeps under other names; it may have them, too.
     """
 
     layers: Mapping[str, str]
     around: Mapping[str, str]
     tensors: Mapping[str, str]
+    aliases: Set[str] = frozenset()
+
+    def places_of(self, path: str) -> tuple[str, ...]:
+        """Where a PyTorch module may stand in MindSpore's network, the likeliest place first."""
+        return (self.of(path), path) if path in self.aliases else (self.of(path),)
 
     def of(self, path: str) -> str:
         """MindSpore's path of a PyTorch module; one without parameters stands where the module around it stands."""
@@ -117,7 +123,20 @@ def pairs_of(source: Source, plan: Plan) -> Pairs:
         paths[ends[0]] = ends[1]
         for torch, mindspore in _parents(*ends):
             around.setdefault(torch, mindspore)
-    return Pairs(paths, around, tensors)
+    aliases = dict(_aliases(source, plan))
+    return Pairs(paths, around, tensors | aliases, {name.rpartition(".")[0] for name in aliases})
+
+
+def _aliases(source: Source, plan: Plan) -> Iterator[tuple[str, str]]:
+    """(PyTorch's name, MindSpore's) of tensors under names that PyTorch alone has for them."""
+    written = {step.source.name: step.target.name for step in plan.steps if step.source and step.target}
+    for step in plan.steps:
+        if step.same_as is None:
+            continue
+        if step.source:
+            yield step.source.name.removeprefix(source.wrapper), written[step.same_as]
+        elif step.target:
+            yield step.target.name, step.same_as.removeprefix(source.wrapper)
 
 
 def _path(tensor: str, layer: Layer | None, dialect: Dialect) -> str:

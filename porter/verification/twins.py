@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from porter import network
 from porter.differences import compare
@@ -28,15 +30,35 @@ class Twins:
     pairs: Pairs
 
     def common(self) -> dict[str, str]:
-        """PyTorch path -> MindSpore path of every layer in both, each PyTorch module once; the networks last."""
-        found: dict[str, str] = {}
-        seen: set[int] = set()
-        for path, module in self.torch.modules.items():
-            other = self.pairs.of(path)
-            if path and id(module) not in seen and other in self.mindspore.modules:
-                seen.add(id(module))
-                found[path] = other
-        return found | {"": ""}
+        """PyTorch path -> MindSpore path of every layer in both, as it is told; the networks last."""
+        told = set(self.watched()[0].values())
+        return {path: other for path, other in self._pairs() if path in told} | {"": ""}
+
+    def watched(self) -> tuple[dict[str, str], dict[str, str]]:
+        """(PyTorch path -> the layer that it is told as, MindSpore path -> the same): each module once.
+
+        What stands in several places of one network may be several layers of the other: an activation that is used
+        again, tied weights. Their calls are those of one layer, in the order in which they happen.
+        """
+        pairs = self._pairs()
+        told: dict[int, str] = {}
+        for path, other in pairs:
+            both = id(self.torch.modules[path]), id(self.mindspore.modules[other])
+            name, *joined = dict.fromkeys(told[one] for one in both if one in told) or [path]
+            told |= {one: name for one, called in told.items() if called in joined} if joined else {}
+            told |= dict.fromkeys(both, name)
+        modules = _first_paths((path for path, _ in pairs), self.torch.modules)
+        cells = _first_paths((other for _, other in pairs), self.mindspore.modules)
+        return (
+            {path: told[one] for one, path in modules.items()} | {"": ""},
+            {path: told[one] for one, path in cells.items()} | {"": ""},
+        )
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """(PyTorch path, MindSpore path) of every layer in both, by all its paths."""
+        places = ((path, self.pairs.places_of(path)) for path in self.torch.modules if path)
+        found = ((path, next((x for x in others if x in self.mindspore.modules), None)) for path, others in places)
+        return [(path, other) for path, other in found if other is not None]
 
     def statistics(self) -> dict[str, str]:
         """PyTorch buffer -> MindSpore parameter."""
@@ -54,15 +76,26 @@ class Twins:
 
     def only_in(self) -> dict[str, tuple[str, ...]]:
         """Layers that the other network does not have; what stands in a layer it has is that layer's own business."""
-        common = self.common()
+        pairs = self._pairs()
         inner = set(self.pairs.layers) | set(self.pairs.layers.values())
-        return {
-            side: tuple(path for path in modules if path not in known and path.rpartition(".")[0] not in inner)
-            for side, modules, known in (
-                (self.torch.name, self.torch.modules, set(common)),
-                (self.mindspore.name, self.mindspore.modules, set(common.values())),
+        sides = (self.torch, [path for path, _ in pairs]), (self.mindspore, [other for _, other in pairs])
+        found = {}
+        for side, paths in sides:
+            known = _first_paths(["", *paths], side.modules)
+            found[side.name] = tuple(
+                path
+                for path, module in side.modules.items()
+                if id(module) not in known and path.rpartition(".")[0] not in inner
             )
-        }
+        return found
+
+
+def _first_paths(paths: Iterable[str], modules: Mapping[str, Any]) -> dict[int, str]:
+    """The identity of each module at `paths` -> its first path."""
+    found: dict[int, str] = {}
+    for path in paths:
+        found.setdefault(id(modules[path]), path)
+    return found
 
 
 def open_twins(source: Source, plan: Plan, output: Checkpoint, model: str, net: str, device: str) -> Twins:
