@@ -54,13 +54,14 @@ STRUCTURES = {
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("framework", ["torch", "mindspore"])
-def test_an_output_is_exchanged_in_its_structure_and_its_type(framework, structure):
+def test_an_output_is_exchanged_in_its_structure_and_its_type(framework, dtype, structure):
     make, read = STRUCTURES[structure]
     if framework == "torch":
-        network, tensor = TorchNetwork(nn.ReLU()), torch.zeros(2, dtype=torch.float64)
+        network, tensor = TorchNetwork(nn.ReLU()), torch.zeros(2, dtype=getattr(torch, dtype))
     else:
-        network, tensor = MindSporeNetwork(ms.ReLU()), mindspore.Tensor(np.zeros(2), mindspore.float16)
+        network, tensor = MindSporeNetwork(ms.ReLU()), mindspore.Tensor(np.zeros(2), getattr(mindspore, dtype))
     value = make(tensor)
     (place,) = network.arrays(value)
     array = np.array([1, 2], np.float32)
