@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 from porter.configs.terms import number
 from porter.configs.tree import Document, Expression, ListNode, Mapping, Node, Scalar
@@ -63,6 +65,21 @@ def is_number(scalar: Scalar) -> bool:
     return isinstance(scalar.value, int | float) and not isinstance(scalar.value, bool)
 
 
+def decimal_of(scalar: Scalar) -> str | None:
+    """The number from 0 to 1 that a value means, as text: its own where that is decimal; None for others."""
+    if not is_number(scalar):
+        return None
+    if isinstance(scalar.value, str):
+        own = scalar.value.strip()
+        return own if 0 <= Decimal(own) <= 1 else None
+    assert isinstance(scalar.value, int | float)
+    if not 0 <= scalar.value <= 1:
+        return None
+    own_value = number(scalar.text)
+    # YAML and JSON5 know hexadecimal and other notations, too.
+    return scalar.text if own_value is not None and float(own_value) == scalar.value else str(scalar.value)
+
+
 def is_symbolic(text: str) -> bool:
     """Whether `text` computes or names a value; prose, such as a help text, does neither.
 
@@ -74,7 +91,9 @@ def is_symbolic(text: str) -> bool:
     if len(text) > _LONGEST:
         return False
     try:
-        ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

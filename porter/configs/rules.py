@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from porter.configs.model import SCHEDULE, Setting
-from porter.configs.references import is_number, text_of
+from porter.configs.references import decimal_of, is_number, text_of
 from porter.configs.terms import INITIAL, TERMS, TRACK, USE_BATCH, Dialect, inverted, number
 from porter.configs.tree import Document, Expression, Rewrite, Scalar
 
@@ -102,8 +102,8 @@ def _momentum(case: Case) -> Outcome:
         return person("a cumulative average (null) has no counterpart in MindSpore")
     if not is_number(value):
         return STAYS if isinstance(value.value, str) else person("is no number")
-    text = _decimal(value)
-    if text is None or not 0 <= (number(text) or 0) <= 1:
+    text = decimal_of(value)
+    if text is None:
         return person(f"{value.text} is outside of 0 to 1 and has no counterpart")
     new = case.document.spelled(inverted(text), value)
     weighed = "old value" if case.target == "mindspore" else "new batch"
@@ -117,26 +117,14 @@ def _schedule(case: Case) -> Outcome:
     return person("the code that changes momentum by this while it trains means PyTorch's sense: port it by hand")
 
 
-def _decimal(value: Scalar) -> str | None:
-    """The number of `value` in decimal notation: its own text, where that is the number it means."""
-    if isinstance(value.value, str):
-        return value.value.strip()
-    assert isinstance(value.value, int | float)
-    own = number(value.text)
-    if own is not None and float(own) == value.value:
-        return value.text
-    # Hexadecimal, octal, sexagesimal.
-    return str(value.value) if number(str(value.value)) is not None else None
-
-
 def _eps(case: Case) -> Outcome:
     if case.target not in ("mindspore", "announced"):
         return STAYS
     value = case.value
     if isinstance(value.value, Expression) or (isinstance(value.value, str) and not is_number(value)):
         return STAYS
-    text = _decimal(value) if is_number(value) else None
-    if text is None or not 0 < float(text) <= 1:
+    text = decimal_of(value)
+    if text is None or float(text) == 0:
         return person(f"{value.text}: MindSpore takes an eps above 0 and up to 1 only")
     if isinstance(value.value, int):
         return Outcome(case.document.spelled(f"{text}.0", value), why="MindSpore takes a float only")

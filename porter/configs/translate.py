@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from porter.configs.agreement import Use, clashes, named_after_the_shared
 from porter.configs.changes import Change, Remark, Translation, Undecision
 from porter.configs.model import ClassName, Found, Setting, Site
-from porter.configs.references import is_number
+from porter.configs.references import decimal_of
 from porter.configs.rules import STAYS, Case, Outcome, outcome
-from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature, class_of, number
+from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature, class_of
 from porter.configs.tree import Document, Place, Scalar, Splice
 from porter.errors import UsageError
 
@@ -69,6 +69,8 @@ class _Translator:
     from_: Dialect | None
     unsaid: Dialect | None
     result: Translation
+    # Values that serve several sites are remarked on once.
+    _suspected: set[int] = field(default_factory=set)
 
     def sites(self, found: Found, signature: Signature) -> None:
         uses = [Use(use.path, use.offset, "", use.entry, use.value) for use in found.others]
@@ -131,12 +133,13 @@ class _Translator:
             yield from replace(self, from_=reading)._uses(site, reading)
 
     def _doubt(self, site: Site, source: Dialect | None) -> None:
-        use = next((use for use in self._readings(site, source) if use.outcome.changes), None)
-        if use:
+        """Ask for every setting that would change if the site were a batch normalisation's."""
+        uses = {use.path: use for use in self._readings(site, source) if use.outcome.changes}
+        for use in uses.values():
             path = ".".join(use.path)
             options = tuple(f"--setting '{path}={word}'" for word in (use.name, "keep"))
-            place = self._place(use)
-            self.result.undecided.append(Undecision(path, use.name, site.doubt or "", place, options))
+            undecision = Undecision(path, use.name, site.doubt or "", self._place(use), options)
+            self.result.undecided.append(undecision)
 
     def _demand_from(self, site: Site) -> None:
         use = next((u for u in self._readings(site, None) if u.outcome.changes or u.outcome.needs_person), None)
@@ -226,10 +229,12 @@ class _Translator:
         for setting in site.settings:
             for value in setting.values if setting.name == "momentum" else ():
                 text = _suspicion(value, source)
-                if text:
+                if text and id(value) not in self._suspected:
+                    self._suspected.add(id(value))
                     use = Use(setting.path, setting.offset, "momentum", setting.entry, value)
                     self.result.warnings.append(self._remark(use, text))
-        if site.dialect and source != self.to and not self._translates(source):
+        is_another = _FRAMEWORKS[source] != _FRAMEWORKS[self.to]
+        if site.dialect and is_another and not self._translates(source):
             first = site.settings[0]
             use = Use(site.path, first.offset, "", first.entry, None)
             text = f"it is in the terms of {_FRAMEWORKS[source]}: left alone; --from {site.dialect} translates it"
@@ -290,11 +295,10 @@ def _suspicion(value: Scalar, source: Dialect) -> str:
 
     In public MindSpore code 22 of 45 momenta of BatchNorm3d are 0.1, most of them pasted from PyTorch.
     """
-    if not is_number(value):
+    text = decimal_of(value)
+    if text is None:
         return ""
-    momentum = number(str(value.value).strip())
-    if momentum is None or not 0 <= momentum <= 1:
-        return ""
+    momentum = Decimal(text)
     if TERMS[source].inverted and momentum < _HALF:
         return (
             f"{value.text} is a small momentum for MindSpore, which weighs the old value: was it pasted from PyTorch?"

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from translations import PARSERS, Format, translated
 
 from porter.configs.terms import Dialect
 from porter.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 LAYER = "a: {{type: BN3d, {}}}"
 
@@ -352,3 +363,62 @@ def test_the_traps_are_told_of() -> None:
 
 def test_every_format_has_a_parser() -> None:
     assert set(PARSERS) == set(DOCUMENTS)
+
+
+# Settings of a layer in each framework's terms, and the one they become in the other.
+PAIRS: dict[str, list[tuple[str, object, str | None, object]]] = {
+    "torch": [
+        ("momentum", 0.25, "momentum", 0.75),
+        ("eps", 1, "eps", 1.0),
+        ("affine", False, "affine", False),
+        ("track_running_stats", False, "use_batch_statistics", True),
+        ("bias", True, None, None),
+        ("num_features", 8, "num_features", 8),
+        ("extra", "0.25", "extra", "0.25"),
+    ],
+    "mindspore": [
+        ("momentum", 0.75, "momentum", 0.25),
+        ("gamma_init", "ones", None, None),
+        ("beta_init", "zeros", None, None),
+        ("use_batch_statistics", True, "track_running_stats", False),
+        ("moving_mean_init", 0, None, None),
+        ("data_format", "NCHW", None, None),
+        ("extra", "0.25", "extra", "0.25"),
+    ],
+}
+WRITTEN: dict[Format, Callable[[object], str]] = {
+    "json": lambda value: json.dumps(value),
+    "yaml": lambda value: yaml.safe_dump(value, sort_keys=False),
+    "toml": lambda value: "".join(
+        f"[{name}]\n" + _toml(table) for name, table in cast("dict[str, Any]", value).items()
+    ),
+    "python": lambda value: "".join(f"{name} = {v!r}\n" for name, v in cast("dict[str, Any]", value).items()),
+}
+READ: dict[Format, Callable[[str], object]] = {
+    "json": json.loads,
+    "yaml": yaml.safe_load,
+    "toml": tomllib.loads,
+    "python": lambda text: {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    },
+}
+
+
+def _toml(table: dict[str, Any]) -> str:
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in table.items())
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(list(WRITTEN)), st.sampled_from(list(PAIRS)), st.data())
+def test_a_loader_sees_the_intended_changes_and_no_other(format: Format, from_: str, data: st.DataObject) -> None:
+    pairs = data.draw(st.permutations(PAIRS[from_]).flatmap(lambda p: st.integers(0, len(p)).map(lambda n: p[:n])))
+    before = {"type": "BN3d", **{name: value for name, value, _, _ in pairs}}
+    after = {"type": "BN3d", **{name: value for _, _, name, value in pairs if name}}
+    other = {"type": "SGD", "momentum": 0.25, "eps": 1}
+    text = WRITTEN[format]({"a": before, "b": other})
+    source: Dialect = "torch" if from_ == "torch" else "mindspore"
+    result, _ = translated(text, format, to="mindspore" if source == "torch" else "torch", from_=source)
+    assert READ[format](result) == {"a": after, "b": other}
+    assert list(cast("dict[str, Any]", READ[format](result))["a"]) == list(after)
