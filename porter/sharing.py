@@ -96,6 +96,8 @@ def with_counters(sharing: Sharing, layers: Iterable[Layer]) -> Sharing:
 
 def settle(checkpoint: Checkpoint, layers: Sequence[Layer]) -> list[Layer]:
     """`layers` with undecided ones told by what is known of the same tensors under other names."""
+    if all(layer.certainty != "undecided" for layer in layers):
+        return list(layers)
     counters = dict(_counters(layers))
     names = (name for layer in layers for name in layer.tensors.values() if name not in counters)
     contents = contents_of(places_of(checkpoint, names))
