@@ -117,7 +117,8 @@ class Mapping:
         merged: mappings that a YAML merge key (`<<`) takes further entries from, the first outweighing the next.
         callee: for a call in Python, what is called: the dotted name its imports make of it
             ("torch.nn.BatchNorm3d" for `BN(64)` after `from torch.nn import BatchNorm3d as BN`), "" where unknown.
-            None: no call. `dict(...)` is no call but a mapping; `functools.partial(f, ...)` is a call of f.
+            None: no call. `dict(...)` is no call but a mapping; `functools.partial(f, ...)` is a call of f. The
+            variables of a function are as much as the arguments of an unknown call.
         callee_span: the characters of that name, where it is written there in full.
         perhaps_callee: where `callee` is unknown, what is called unless something else is passed or assigned:
             "torch.nn.BatchNorm3d" for `norm_layer(64)` in a function of `norm_layer=nn.BatchNorm3d`.

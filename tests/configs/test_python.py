@@ -31,7 +31,8 @@ def nodes(document: PythonDocument) -> Iterator[Node]:
 
 
 def calls(document: PythonDocument) -> list[Mapping]:
-    return [node for node in nodes(document) if isinstance(node, Mapping) and node.callee is not None]
+    found = (node for node in nodes(document) if isinstance(node, Mapping))
+    return [node for node in found if node.callee is not None and not node.is_scope]
 
 
 def call_at(document: PythonDocument, start: str) -> Mapping:

@@ -72,12 +72,16 @@ class _Section:
         section.entries.append(Entry(str(path[-1].value), value, path[-1]))
         return section.entries[-1]
 
-    def mapping(self) -> Mapping:
-        """What was gathered, in the order of the file."""
-        inner = [Entry(name, section.mapping(), section.key) for name, section in self.inner.items()]
+    def mapping(self, is_scope: bool = False, callee: str | None = None) -> Mapping:
+        """What was gathered, in the order of the file; `self` is as much a scope as the method that sets it."""
+        inner = [
+            Entry(name, section.mapping(is_scope, callee) if name == "self" else section.mapping(), section.key)
+            for name, section in self.inner.items()
+        ]
         entries = sorted([*self.entries, *inner], key=lambda entry: entry.key.span if entry.key else entry.value.span)
         ends = [entry.value.span.end for entry in entries]
-        return Mapping(Span(entries[0].key.span.start if entries[0].key else 0, max(ends)), tuple(entries))
+        start = entries[0].key.span.start if entries[0].key else 0
+        return Mapping(Span(start, max(ends)), tuple(entries), (), callee, is_scope=is_scope)
 
 
 @dataclass
@@ -111,7 +115,9 @@ class _Reader:
                 self.waiting += expressions(statement)
         yield from [Root(scope.name, node) for node in self._outermost(scope, left_alone)]
         if section.entries or section.inner:
-            yield Root(scope.name, section.mapping())
+            # The name of a function says no more of its variables than a call of it says of the arguments.
+            callee = "" if isinstance(scope.node, Function) else None
+            yield Root(scope.name, section.mapping(is_scope=True, callee=callee))
 
     def _assigned(self, statement: ast.stmt, scope: Scope, section: _Section) -> bool:
         """Put what a statement assigns into `section`; whether it assigns to names, keys and attributes alone."""
@@ -291,7 +297,7 @@ class _Reader:
             function, meaning = called
             callee = meaning.name if meaning.certain else ""
             perhaps = meaning.name if is_batchnorm(meaning.name) and not callee else ""
-            in_full = bool(meaning.imports) and callee != "" and self.source.text_of(function) == callee
+            in_full = "." in callee and self.source.text_of(function) == callee
             callee_span = self.source.span(function) if in_full else None
             mapping = Mapping(span, entries, tuple(merged), callee, callee_span, perhaps, is_open)
         self.layouts[mapping] = layout
