@@ -22,6 +22,9 @@ UNIQUE = 0.9
 # Below it a person, or a run of both networks, has to confirm a rename.
 _CREDIBLE = 0.6
 
+# What a free name ends with, by way of which modules exchange theirs.
+_ASIDE = "_aligned"
+
 _REASONS: Mapping[Told, str] = {
     "only one": "the only one of its structure",
     "names": "told from its likes by its name",
@@ -197,7 +200,7 @@ def _untangled(waiting: list[list[_Move]]) -> list[list[_Move]]:
     if len(largest) > 1:
         return [part for group in waiting for part in ([[m] for m in group] if group is largest else [group])]
     (move,) = waiting[0]
-    aside = f"{move.new}_aligned"
-    if move.old.endswith("_aligned"):
+    if _ASIDE in (move.old[-len(_ASIDE) :], move.new[-len(_ASIDE) :]):
         return waiting[1:]  # not even a free name helps: left to be reported as a difference
+    aside = f"{move.new}{_ASIDE}"
     return [[_Move(move.old, aside, move.told)], *waiting[1:], [_Move(aside, move.new, move.told)]]

@@ -100,21 +100,8 @@ def read(path: Path) -> Rules:
         raise UsageError(f"cannot be read: {error.strerror}", entry=entry) from error
     except ValueError as error:  # tomllib.TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise UsageError("is no TOML", entry=entry, found=str(error)) from error
-    for key, value in document.items():
-        _demand(key in _TYPES, f"{entry}: {key}", ", ".join(_TYPES), "an unknown key")
-        _demand(isinstance(value, _TYPES[key]), f"{entry}: {key}", _TYPES[key].__name__, repr(value))
-    for key in ("layers", "rename", "drop", "unchecked", "settings"):
-        values = document.get(key, ())
-        for value in values.values() if isinstance(values, dict) else values:
-            _demand(isinstance(value, str), f"{entry}: {key}", "strings", repr(value))
+    _check(document, entry)
     renames, unchecked = document.get("rename", {}), document.get("unchecked", ())
-    for pattern in unchecked:
-        _demand(pattern in renames, f"{entry}: unchecked", "patterns that stand in [rename]", pattern)
-    for pattern, values in document.get("hyperparameters", {}).items():
-        check_hyperparameters(f"{entry}: hyperparameters {pattern!r}", values)
-    settings = document.get("settings", {})
-    if settings:
-        _check_settings(f"{entry}: settings", settings.values())
     return Rules(
         layers=tuple(document.get("layers", {}).items()),
         hyperparameters=tuple(document.get("hyperparameters", {}).items()),
@@ -122,8 +109,26 @@ def read(path: Path) -> Rules:
         drop=tuple(document.get("drop", ())),
         strip_prefix=document.get("strip_prefix", ""),
         dtype=document.get("dtype"),
-        settings=tuple(settings.items()),
+        settings=tuple(document.get("settings", {}).items()),
     )
+
+
+def _check(document: Mapping[str, Any], entry: str) -> None:
+    for key, value in document.items():
+        _demand(key in _TYPES, f"{entry}: {key}", ", ".join(_TYPES), "an unknown key")
+        _demand(isinstance(value, _TYPES[key]), f"{entry}: {key}", _TYPES[key].__name__, repr(value))
+    for key in ("layers", "rename", "drop", "unchecked", "settings"):
+        values = document.get(key, ())
+        for value in values.values() if isinstance(values, dict) else values:
+            _demand(isinstance(value, str), f"{entry}: {key}", "strings", repr(value))
+    renames = document.get("rename", {})
+    for pattern in document.get("unchecked", ()):
+        _demand(pattern in renames, f"{entry}: unchecked", "patterns that stand in [rename]", pattern)
+    for pattern, values in document.get("hyperparameters", {}).items():
+        check_hyperparameters(f"{entry}: hyperparameters {pattern!r}", values)
+    settings = document.get("settings", {})
+    if settings:
+        _check_settings(f"{entry}: settings", settings.values())
 
 
 def _check_settings(entry: str, names: Iterable[str]) -> None:
@@ -164,9 +169,16 @@ def write_proposals(path: Path, rows: Iterable[tuple[Rename, str]]) -> bool:
     text = text_of_renames(rows)
     try:
         write(path, text)
+        return True
     except UsageError:
-        return path.read_text("utf-8", errors="replace") == text
-    return True
+        return _says(path, text)
+
+
+def _says(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode("utf-8", "backslashreplace")
+    except OSError:  # a folder, a link to nowhere, another user's file
+        return False
 
 
 @dataclass

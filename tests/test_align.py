@@ -131,6 +131,13 @@ def test_modules_that_change_names_in_a_circle() -> None:
     assert renamed(before, found) == {"a.w": "c.w", "b.w": "a.w", "c.w": "b.w"}
 
 
+def test_names_that_cannot_be_freed_are_given_up() -> None:
+    """0 must leave before a can become 0, and a.0.c before 0 can become b.0, for ever."""
+    before = specs({f"{name}.weight": (2,) for name in ("a.c.0", "a.0.c", "a.0.1", "0", "1.a")})
+    found = align(before, specs({f"{name}.weight": (2,) for name in ("0.x.x", "0.a.a", "0.a.0", "a", "b.0")}))
+    assert len(set(renamed(before, found).values())) == len(before)
+
+
 def test_parameters_beside_modules() -> None:
     before = specs({"token": (1, 4), "block.weight": (4, 4), "block.sub.bias": (3,)})
     found = align(before, specs({"embed.token": (1, 4), "body.block.sub.bias": (3,), "body.weight": (4, 4)}))

@@ -207,6 +207,9 @@ def test_a_rules_file_that_is_there_hides_no_proposals(bnport: Any) -> None:
         assert "left -> top (50%" in failed.err
         assert "pair.ckpt.rules.toml, which exists already, says something else and is left as it is" in failed.err
     assert Path("pair.ckpt.rules.toml").read_text() == edited
+    Path("pair.ckpt.rules.toml").unlink()
+    Path("pair.ckpt.rules.toml").mkdir()
+    assert "left -> top (50%" in bnport(*PAIR, "--align").err
 
 
 def test_renames_that_nobody_checked_are_warned_of_until_someone_does(bnport: Any) -> None:
