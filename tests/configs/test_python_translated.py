@@ -1,0 +1,233 @@
+"""Model source and Python configs, translated whole."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import tokenize
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.configs.translations import translated
+
+MODEL = """\
+import torch
+import torch.nn as nn
+from functools import partial
+from torch.nn import BatchNorm3d as BN, SyncBatchNorm
+
+BN_MOMENTUM = 0.1  # used by the calls below: it stays
+KW = dict(momentum=0.01, eps=1e-3)
+norm_op_kwargs = {'eps': 1e-5, 'momentum': 0.3}  # beside no class
+
+
+class Own(torch.nn.BatchNorm3d):
+    def __init__(self, c, momentum=0.3):
+        super().__init__(c, 1e-5, momentum)
+
+
+class UNet(nn.Module):
+    def __init__(self, c, bn_mom=0.1, track=True):
+        self.a = nn.BatchNorm3d(c, (1e-5), momentum=bn_mom)
+        self.b = torch.nn.BatchNorm3d(c, 1e-5, 0.1, True, track)
+        self.c = nn.Sequential(nn.Conv3d(1, c, 3), BN(c, momentum=1 - BN_MOMENTUM))
+        self.d = [BN(c, **KW), Own(c, momentum=0.2)]
+        self.e = partial(nn.BatchNorm3d, momentum=min(0.5, bn_mom), track_running_stats=False)
+        self.f = nn.InstanceNorm3d(c, momentum=0.3, track_running_stats=True)
+        self.g = torch.optim.SGD(self.parameters(), momentum=0.9)
+"""
+CHANGED = {
+    "KW = dict(momentum=0.01, eps=1e-3)": "KW = dict(momentum=0.99, eps=1e-3)",
+    "from torch.nn import BatchNorm3d as BN": "from mindspore.nn import BatchNorm3d as BN",
+    "class Own(torch.nn.BatchNorm3d)": "class Own(mindspore.nn.BatchNorm3d)",
+    "super().__init__(c, 1e-5, momentum)": "super().__init__(c, 1e-5, 1 - momentum)",
+    "(1e-5), momentum=bn_mom": "(1e-5), momentum=1 - bn_mom",
+    "torch.nn.BatchNorm3d(c, 1e-5, 0.1, True, track)": (
+        "mindspore.nn.BatchNorm3d(c, 1e-5, 0.9, True, use_batch_statistics=None if track else True)"
+    ),
+    "momentum=1 - BN_MOMENTUM": "momentum=BN_MOMENTUM",
+    "momentum=min(0.5, bn_mom)": "momentum=1 - min(0.5, bn_mom)",
+    "track_running_stats=False": "use_batch_statistics=True",
+}
+
+
+def test_a_model_changes_where_it_makes_batch_norms() -> None:
+    expected = MODEL
+    for before, after in CHANGED.items():
+        assert expected.count(before) == 1
+        expected = expected.replace(before, after)
+    result, translation = translated(MODEL, "python", from_=None)
+    assert result == expected
+    assert [note.text for note in translation.notes] == [
+        "`import torch` still names PyTorch",
+        "`import torch.nn as nn` still names PyTorch",
+    ]
+    assert not translation.needs_person
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "def f(norm_layer=nn.BatchNorm3d):\n    return norm_layer(8, momentum=0.2)",
+        "bn_momentum = 0.1",
+        "def f(bn_momentum=0.1):\n    return bn_momentum",
+        "class N:\n    def f(self):\n        self.bn_momentum = 0.1",
+        "KW = dict(momentum=0.1)\na = nn.BatchNorm3d(8, **KW)\nb = nn.InstanceNorm3d(8, **KW)",
+    ],
+)
+def test_what_code_may_use_otherwise_is_undecided(line: str) -> None:
+    text = f"import torch.nn as nn\n{line}\n"
+    result, translation = translated(text, "python")
+    assert len(translation.undecided) == 1
+    assert all(option.startswith("--setting '") for option in translation.undecided[0].options)
+    assert result == text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "momentum = 0.9",
+        "def batch_norm(x, momentum=0.1): return x",
+        "optimizer = torch.optim.SGD(p, lr=0.1, momentum=0.9)",
+        "a = torch.nn.InstanceNorm3d(8, momentum=0.1)",
+        "a = torch.nn.GroupNorm(8, 8, eps=1e-3)",
+        "a = F.batch_norm(x, m, v, momentum=0.1)",
+        "'''torch.nn.BatchNorm3d(8, momentum=0.1)'''",
+        "# torch.nn.BatchNorm3d(8, momentum=0.1)",
+        "assert x, 'bn_momentum=0.1'",
+        "from mine import BatchNormish\na = BatchNormish(8, momentum=0.1)",
+        "def BatchNorm3d(c, momentum): pass\na = BatchNorm3d(8, momentum=0.1)",
+    ],
+)
+def test_what_is_no_batch_norm_stays(line: str) -> None:
+    text = f"import torch\nimport torch.nn.functional as F\n{line}\n"
+    result, translation = translated(text, "python")
+    assert result == text
+    assert not translation.changes
+    assert not translation.undecided
+
+
+MOMENTA = st.sampled_from(
+    ["0.1", "0.10", ".25", "1e-2", "0.997", "m", "1 - m", "2 * m", "f(m, 0.5)", "(m)", "0.5 + m"]
+)
+FLAGS = st.sampled_from(["True", "False", "t", "not t", "(t or u)"])
+BLANKS = st.sampled_from(["", " ", "\n    ", "  # note, 0.1)\n", "\r\n  "])
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> str:
+    """One call of a batch normalisation, written in any way."""
+    values = ["8", "1e-5", draw(MOMENTA), draw(st.sampled_from(["True", "a"])), draw(FLAGS)]
+    names = ["num_features", "eps", "momentum", "affine", "track_running_stats"]
+    positional = draw(st.integers(0, 5))
+    keywords = [f"{name}={value}" for name, value in zip(names, values, strict=True)][positional:]
+    kept = draw(st.permutations(draw(st.lists(st.sampled_from(keywords), unique=True)) if keywords else []))
+    arguments = "".join(f"{draw(BLANKS)}{part}{draw(BLANKS)}," for part in [*values[:positional], *kept])
+    callee = draw(st.sampled_from(["torch.nn.BatchNorm3d", "nn.BatchNorm3d", "BN", "alias"]))
+    shape = draw(st.sampled_from(["{}", "[{}]", "call({}, momentum=0.9)", "{{'norm': {}}}", "({} if t else None)"]))
+    return shape.format(f"{callee}({arguments.removesuffix(',') if draw(st.booleans()) else arguments})")
+
+
+HEAD = "import torch\nimport torch.nn as nn\nfrom torch.nn import BatchNorm3d as BN\nalias = nn.BatchNorm3d\n"
+
+
+class Expected(ast.NodeTransformer):
+    """The translation to MindSpore, made of the syntax tree: what `ast` has to see of the result."""
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        if ast.unparse(node.func) not in ("mindspore.nn.BatchNorm3d", "nn.BatchNorm3d", "BN", "alias"):
+            return node
+        if len(node.args) == 5:
+            node.keywords.insert(0, ast.keyword("track_running_stats", node.args.pop()))
+        if len(node.args) > 2:
+            node.args[2] = self.momentum(node.args[2])
+        for keyword in node.keywords:
+            if keyword.arg == "momentum":
+                keyword.value = self.momentum(keyword.value)
+            if keyword.arg == "track_running_stats":
+                keyword.arg, keyword.value = "use_batch_statistics", self.flag(keyword.value)
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        text = ast.unparse(node).replace("torch.nn.BatchNorm3d", "mindspore.nn.BatchNorm3d")
+        return ast.parse(text, mode="eval").body
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
+        return ast.ImportFrom("mindspore.nn", node.names, 0)
+
+    @staticmethod
+    def momentum(value: ast.expr) -> ast.expr:
+        if isinstance(value, ast.Constant):
+            return ast.Constant(float(1 - Decimal(str(value.value))))
+        if ast.unparse(value).startswith("1 - "):
+            assert isinstance(value, ast.BinOp)
+            return value.right
+        return ast.parse(f"1 - ({ast.unparse(value)})", mode="eval").body
+
+    @staticmethod
+    def flag(value: ast.expr) -> ast.expr:
+        if isinstance(value, ast.Constant):
+            return ast.Constant(None if value.value else True)
+        text = f"None if ({ast.unparse(value)}) else True"
+        if isinstance(value, ast.UnaryOp):
+            text = f"True if ({ast.unparse(value.operand)}) else None"
+        return ast.parse(text, mode="eval").body
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(layers(), min_size=1, max_size=4))
+def test_ast_sees_the_intended_changes_and_no_other(calls: list[str]) -> None:
+    text = HEAD + "".join(f"x{index} = {call}\n" for index, call in enumerate(calls))
+    result, translation = translated(text, "python", from_=None)
+    assert not translation.undecided
+    expected = Expected().visit(ast.parse(text))
+    if "BN(" not in text:
+        expected.body[2].module = "torch.nn"
+    assert ast.unparse(ast.parse(result)) == ast.unparse(ast.fix_missing_locations(expected))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(layers(), min_size=1, max_size=4))
+def test_there_and_back_means_the_same(calls: list[str]) -> None:
+    head = "import torch\nfrom torch.nn import BatchNorm3d as BN\n"
+    lines = [call.replace("alias(", "BN(").replace(" nn.", " torch.nn.") for call in calls]
+    text = head + "".join(f"x{i} = {line}\n" for i, line in enumerate(lines) if "torch.nn" in line or "BN(" in line)
+    there, _ = translated(text, "python", from_=None)
+    back, _ = translated(there, "python", to="torch", from_=None)
+    # A fifth positional argument stays the keyword it became.
+    named = [_flag_named(ast.parse(source)) for source in (text, back)]
+    assert named[0] == named[1]
+
+
+def _flag_named(module: ast.Module) -> str:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and len(node.args) == 5:
+            node.keywords.insert(0, ast.keyword("track_running_stats", node.args.pop()))
+    return ast.unparse(module)
+
+
+def _networks() -> list[Path]:
+    spec = importlib.util.find_spec("monai")
+    assert spec is not None
+    assert spec.origin is not None
+    return sorted((Path(spec.origin).parent / "networks").rglob("*.py"))
+
+
+def test_monais_networks_stay_but_for_their_two_batch_norms_with_settings() -> None:
+    changed = {}
+    for path in _networks():
+        with tokenize.open(path) as file:
+            text = file.read()
+        result, translation = translated(text, "python")
+        if result != text:
+            changed[path.name] = sorted({(change.before, change.after) for change in translation.changes})
+    # norm=("batch", {"eps": 1e-3, "momentum": 0.01}) as a parameter's default.
+    assert changed == {
+        "efficientnet.py": [("0.01", "0.99")],
+        "flexible_unet.py": [("0.1", "0.9")],
+    }
