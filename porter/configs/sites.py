@@ -134,7 +134,7 @@ class _Search:
         return value, None
 
     def _note_other(self, visit: Visit, path: Path, entry: Entry, owner: Mapping) -> None:
-        if plain_setting(entry.name) not in SETTINGS:
+        if plain_setting(entry.name) is None:
             return
         value = self._references.resolved(entry.value, path)
         if not isinstance(value, Scalar):

@@ -13,7 +13,6 @@ from porter.configs.names import (
     is_section,
     named,
     names_norms,
-    names_others,
     partners,
     snake,
 )
@@ -117,7 +116,7 @@ class _Walk:
     def _children(self, visit: Visit) -> Iterator[_Stop]:
         for path, entry, owner in visit.entries:
             hint = None
-            if visit.role.kind in ("layer", "other") and visit.role.named != _UNKNOWN and holds_arguments(entry.name):
+            if visit.role.kind in ("layer", "other") and holds_arguments(entry.name):
                 hint = visit.role
             hint = hint or self._partner(visit, entry)
             yield _Stop(entry.value, path, entry.name, visit.offset_of(entry, owner), hint, visit.kept)
@@ -153,8 +152,6 @@ def _role(mapping: Mapping, key: str, hint: Role | None) -> Role:
         return _doubt(f"what {text_of(name)} is, is not known") if names_norms(key) or is_section(key) else OTHER
     if hint:
         return hint
-    if names_others(key):
-        return OTHER
     if is_section(key):
         return Role("section")
     return _doubt("it may be another normalisation's") if names_norms(key) else PLAIN
