@@ -23,11 +23,11 @@ def in_code(sites: Sequence[Site]) -> Iterator[Site]:
         own = [s for s in site.settings if not _is_handed_on(s)]
         if own:
             yield replace(site, settings=tuple(own))
-        is_code = site.node.is_scope or site.node.callee is not None
-        stay = by_mappings if is_code else by_layers
+        goes_through_code = site.node.is_scope or site.node.callee is not None
+        stay = by_mappings if goes_through_code else by_layers
         handed_on = [s for s in site.settings if _is_handed_on(s) and s.entry.name not in stay]
         doubt = site.doubt
-        if is_code:
+        if goes_through_code:
             handed_on = [s for s in handed_on if not _is_computed(s)]
             doubt = "the code may hand it to a batch normalisation or compute with it"
         if handed_on:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from porter.errors import Malformed
 
@@ -209,10 +209,7 @@ class Document(ABC):
         roots: its trees, in the order of the file.
         needs_person: what the format's reader found that no rule can translate.
         imports: in Python, those that batch normalisations are named through.
-        is_code: its names are assigned and used by code, which no search of the tree follows.
     """
-
-    is_code: ClassVar[bool] = False
 
     text: str
     roots: Sequence[Root]

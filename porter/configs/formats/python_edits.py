@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import ClassVar
 
 from porter.configs.formats.commas import without
 from porter.configs.formats.python_source import Source, module_of
@@ -45,8 +44,6 @@ class PythonDocument(Document):
         layouts: of every mapping that is written in brackets.
         assignments: the statements that make an entry and nothing else.
     """
-
-    is_code: ClassVar[bool] = True
 
     layouts: dict[Mapping, Layout] = field(default_factory=dict)
     assignments: dict[Entry, Span] = field(default_factory=dict)
