@@ -465,7 +465,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 def test_the_public_names() -> None:
     assert porter.__all__ == [
-        "BnportError", "Conversion", "Inspection", "Rename", "SourceOptions", "WriteOptions", "convert", "inspect",
-        "verify",
+        "BnportError", "ConfigOptions", "ConfigTranslation", "Conversion", "Inspection", "Rename", "SourceOptions",
+        "WriteOptions", "convert", "inspect", "translate_config", "verify",
     ]  # fmt: skip
     assert all(getattr(porter, name) for name in porter.__all__)

@@ -33,6 +33,8 @@ def _written(path: Path, content: str | bytes) -> Path:
         ("a.yaml", "[a]\nb = 1\n", "toml"),
         # Without a suffix that says anything.
         ("a.conf", '{"a": 1} // b', "json"),
+        ("a.conf", '{"a": 1e-3}', "json"),
+        ("a.conf", "def f():\n  return 1\n", "python"),
         ("a", "[a.b]\nc = 1.5\n", "toml"),
         ("a.txt", "import torch\nbn = dict(momentum=0.1)\n", "python"),
         ("a.txt", "bn = dict(momentum=0.1)\n", "python"),

@@ -133,8 +133,10 @@ def test_the_way_back_restores_every_character(config: Path) -> None:
     assert back.files[0].after == BN
     first = back.files[0].translation.changes[0]
     assert (first.before, first.after, first.place) == ("0.99", "1e-2", (1, 14))
-    places = {c.path: c.place for c in back.files[0].translation.changes}
-    assert places["norm.momentum"] == (2, BN_MINDSPORE.splitlines()[1].index(".9") + 1)
+    config.write_text("{bn_momentum: 1.00e-2, bn_mom: .1}")
+    to_mindspore(config, in_place=True, backup=False, force=True)
+    assert config.read_text() == "{bn_momentum: 0.9900, bn_mom: .9}"
+    assert [change.place.column for change in to_torch(config).files[0].translation.changes] == [15, 31]
 
 
 def test_the_way_back_leads_to_the_framework_it_came_from(config: Path) -> None:
@@ -161,6 +163,9 @@ def test_the_record_remembers_the_users_word(tmp_path: Path) -> None:
     path.write_text("NECK: {MOM: 0.01, EPS: 1}\n")
     assert to_mindspore(path, settings=[("NECK.MOM", "momentum")], in_place=True, backup=False).changed
     assert path.read_text() == "NECK: {MOM: 0.99, EPS: 1}\n"
+    # The same word again is no other, and is used.
+    assert to_torch(path, settings=[("NECK.MOM", "momentum")]).files[0].after == "NECK: {MOM: 0.01, EPS: 1}\n"
+    assert not to_torch(path, settings=[("NECK.MOM", "keep")]).changed
     path.write_text("NECK: {MOM: 0.99, EPS: 2}\n")
     assert to_torch(path).files[0].after == "NECK: {MOM: 0.01, EPS: 2}\n"
 
@@ -169,7 +174,7 @@ def test_a_record_cannot_say_what_is_restored(config: Path) -> None:
     to_mindspore(config, in_place=True)
     path = config.with_name("net.yaml.bnport.json")
     record = json.loads(path.read_text())
-    evil = BN.replace("BN3d", "evil")
+    evil = BN + "evil: 1\n"
     record["undo"] = [[0, len(BN_MINDSPORE), evil]]
     record["source"] = hashlib.sha256(evil.encode()).hexdigest()
     path.write_text(json.dumps(record))
@@ -231,10 +236,17 @@ def test_all_are_written_or_none(config: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists already"):
         to_mindspore([config, other], output=tmp_path / "out", settings=[("norm.momentum", "keep")])
     assert names(tmp_path / "out") == {"other.yaml"}
-    # A folder that cannot be made: what waited for its place is gone.
+
+
+def test_what_waited_for_its_place_is_gone_where_writing_fails(tmp_path: Path) -> None:
+    for name in ("in/a.yaml", "in/sub/b.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(BN)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").write_text("in the way of a folder")
     with pytest.raises(FileIOError, match="writing failed"):
-        to_mindspore(config, output=config / "x.yaml")
-    assert names(tmp_path) == {"net.yaml", "other.yaml", "out/other.yaml"}
+        to_mindspore(tmp_path / "in", output=tmp_path / "out")
+    assert names(tmp_path / "out") == {"sub"}
 
 
 def test_a_setting_has_to_match_in_one_of_the_files(config: Path, tmp_path: Path) -> None:
