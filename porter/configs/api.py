@@ -158,7 +158,7 @@ def translate_config(
     told.demand_all_used()
     _demand_decided(done, strict=options.strict)
     if in_place:
-        done = [replace(one, output=_real(one.file.path)) if one.changed else one for one in done]
+        done = [replace(one, output=_behind_links(one.file.path)) if one.changed else one for one in done]
     elif output is not None:
         is_folder = len(given) > 1 or given[0].is_dir() or Path(output).is_dir()
         done = [replace(one, output=_destination(one.file, Path(output), is_folder=is_folder)) for one in done]
@@ -238,13 +238,13 @@ def _where(one: TranslatedConfig, remark: Remark | Undecision) -> str:
     return f"{one.file.path}:{line}:{column}" + (f": {remark.path}" if remark.path else "")
 
 
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))
+def _behind_links(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _destination(file: ConfigFile, output: Path, *, is_folder: bool) -> Path:
     path = output / file.name if is_folder else output
-    if _real(path) == _real(file.path):
+    if os.path.realpath(path) == os.path.realpath(file.path):
         raise UsageError("the output is the config itself", entry=str(path), hint="Use --in-place.")
     return path
 

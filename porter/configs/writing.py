@@ -36,7 +36,7 @@ class Output:
 
     @property
     def in_place(self) -> bool:
-        return self.path == Path(os.path.realpath(self.source))
+        return os.path.realpath(self.path) == os.path.realpath(self.source)
 
     @property
     def backup(self) -> Path:

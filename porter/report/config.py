@@ -63,10 +63,12 @@ def _name(file: TranslatedConfig) -> str:
 def _summary(done: ConfigTranslation) -> str:
     changes = sum(len(file.translation.changes) for file in done.files)
     written = [file.output for file in done.files if file.output]
+    changed, files = sum(file.changed for file in done.files), plural(len(done.files), "file")
     if not changes:
-        what = f"Nothing in {plural(len(done.files), 'file')} has to change for {FRAMEWORK[done.to]}"
+        what = f"Nothing in {files} has to change for {FRAMEWORK[done.to]}"
     else:
-        what = f"{plural(changes, 'change')} in {plural(len(done.files), 'file')} for {FRAMEWORK[done.to]}"
+        where = files if changed == len(done.files) else f"{changed} of {files}"
+        what = f"{plural(changes, 'change')} in {where} for {FRAMEWORK[done.to]}"
     if not written:
         return f"{what}." if not changes else f"{what}; nothing was written: -o OUTPUT or --in-place writes."
     where = escape(printable(str(written[0]))) if len(written) == 1 else plural(len(written), "file")

@@ -109,9 +109,11 @@ def test_a_folder_is_translated_whole(bnport: Any, net: Path) -> None:
     Path("configs").mkdir()
     Path("configs/a.json").write_text('{"bn_momentum": 0.1}')
     Path("configs/b.yaml").write_text("{{ jinja }}: [")
+    Path("configs/c.toml").write_text("momentum = 0.9\n")
     shown = bnport("config", "configs", "--to", "mindspore", "--from", "torch", "-o", "out")
     assert shown.code == 0
     assert "left alone: configs/b.yaml: line 1" in shown.err
+    assert shown.out.splitlines()[-1] == "1 change in 1 of 2 files for MindSpore; 2 files written."
     assert Path("out/a.json").read_text() == '{"bn_momentum": 0.9}'
 
 
