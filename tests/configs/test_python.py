@@ -89,6 +89,8 @@ TORCH, MINDSPORE, MINT = (f"{package}.BatchNorm3d" for package in ("torch.nn", "
         # Two frameworks: not certain.
         ("try:\n from torch import nn\nexcept ImportError:\n from mindspore import nn\nnn.BatchNorm3d(8)", ""),
         ("layers[0](8)", ""),
+        # A method does not see the names of its class.
+        ("from torch import nn\nclass N:\n B = nn.BatchNorm3d\n def f(self): B(8)", "B"),
     ],
 )  # fmt: skip
 def test_a_call_is_known_by_its_imports(source: str, callee: str) -> None:
@@ -119,6 +121,7 @@ def test_a_parameter_is_a_batch_norm_perhaps(body: str, callee: str, perhaps: st
         ("def __init__(self, *a, **kw): super().__init__(*a, **kw)", TORCH, TORCH),
         ("def __init__(self, c, momentum=0.1): super().__init__(c, momentum=momentum)", "", TORCH),
         ("def __init__(self, c, act=True, **kw): super().__init__(c, **kw)", "", TORCH),
+        ("def __init__(self, eps=1, **kw): super().__init__(8, eps, **kw)", "", TORCH),
         ("def __init__(self, c, **kw): super(Mine, self).__init__(c, **kw)", TORCH, TORCH),
         ("def __init__(self, c, m): nn.BatchNorm3d.__init__(self, c, 1e-5, m)", "", TORCH),
     ],
@@ -141,6 +144,12 @@ def test_the_base_is_called_with_self_first() -> None:
     assert [(entry.position, parse(source).text[slice(*entry.value.span)]) for entry in call.entries] == [
         (0, "c"), (1, "1e-3")
     ]  # fmt: skip
+
+
+def test_behind_a_star_no_position_is_known() -> None:
+    call = calls(parse("f(8, *rest, 0.1)"))[0]
+    assert [entry.position for entry in call.entries] == [0, None, None]
+    assert call.is_open
 
 
 def test_only_a_name_written_in_full_can_be_renamed() -> None:
@@ -555,6 +564,14 @@ def test_a_long_chain_is_read_or_refused() -> None:
     for text in ("x = " + "a." * 100_000 + "b", "x = " + " + ".join(["a"] * 100_000)):
         with pytest.raises(LimitExceeded):
             parse(text)
+
+
+def test_nested_calls_are_read_and_endless_chains_of_names_refused() -> None:
+    assert parse("x = " + "f(" * 90 + ")" * 90).roots
+    chain = "a0 = torch.nn.BatchNorm3d\n" + "".join(f"a{i + 1} = a{i}\n" for i in range(2_000))
+    assert call_at(parse(f"{chain}x = a50(1)\n"), "a50(").callee == TORCH
+    with pytest.raises(LimitExceeded):
+        parse(f"{chain}x = a2000(1)\n")
 
 
 @pytest.mark.parametrize(

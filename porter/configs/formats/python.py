@@ -38,6 +38,7 @@ from porter.configs.tree import (
     Span,
     Value,
 )
+from porter.errors import LimitExceeded
 
 
 def parse(text: str) -> PythonDocument:
@@ -48,7 +49,10 @@ def parse(text: str) -> PythonDocument:
         LimitExceeded: it nests too deep.
     """
     reader = _Reader(Source(text))
-    roots = [root for scope in scopes_of(module_of(text)).walked() for root in reader.roots(scope)]
+    try:
+        roots = [root for scope in scopes_of(module_of(text)).walked() for root in reader.roots(scope)]
+    except RecursionError as error:
+        raise LimitExceeded("the Python code nests too deep, or names stand for names without end") from error
     # The module's own mapping comes first, wherever it starts.
     roots.sort(key=lambda root: (root.name != "", root.node.span))
     return PythonDocument(
@@ -240,7 +244,8 @@ class _Reader:
     def _call(self, syntax: ast.Call, scope: Scope) -> Mapping:
         function, meaning, arguments = self._called(syntax, scope)
         layout = Layout(Span(self.source.opening(syntax.func) + 1, self.source.span(syntax).end - 1))
-        layout.items += [(self.source.span(skipped), None) for skipped in syntax.args if skipped not in arguments]
+        skipped = syntax.args[: len(syntax.args) - len(arguments)]
+        layout.items += [(self.source.span(argument), None) for argument in skipped]
         starred = next((i for i, a in enumerate(arguments) if isinstance(a, ast.Starred)), len(arguments))
         for position, argument in enumerate(arguments):
             value = self._value(argument, scope, is_batchnorm(meaning.name))

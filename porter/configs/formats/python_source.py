@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import bisect
 import re
 import warnings
 from collections.abc import Iterator
+from itertools import accumulate
 
 from porter.configs.tree import Span
 from porter.errors import LimitExceeded, Malformed
@@ -31,6 +33,8 @@ class Source:
         self._starts = [0, *(end.end() for end in re.finditer(r"\r\n|\r|\n", text))]
         self._starts[0] = len(_BOM) if text.startswith(_BOM) else 0
         self._ascii = text.isascii()
+        # Of lines that were asked for: after how many bytes each character ends.
+        self._bytes: dict[int, list[int]] = {}
 
     def span(self, node: ast.expr | ast.stmt | ast.keyword | ast.alias | ast.arg) -> Span:
         """The characters of `node`, without parentheses around it."""
@@ -54,8 +58,10 @@ class Source:
         start = self._starts[line - 1]
         if self._ascii:
             return start + column
-        # A character takes a byte or more: the first `column` characters hold the first `column` bytes.
-        return start + len(self.text[start : start + column].encode("utf-8", "surrogatepass")[:column].decode())
+        if line not in self._bytes:
+            end = self._starts[line] if line < len(self._starts) else len(self.text)
+            self._bytes[line] = [*accumulate(len(letter.encode()) for letter in self.text[start:end])]
+        return start + bisect.bisect_right(self._bytes[line], column)
 
 
 def module_of(text: str) -> ast.Module:
