@@ -7,9 +7,13 @@ torch-points3d, LightningCLI, Hydra) and of MindSpore's model zoo.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from porter.configs.terms import ARGUMENTS, Dialect, class_of
+
+# A config has many entries and few different keys.
+_remembered = lru_cache(maxsize=4096)
 
 
 class Named(NamedTuple):
@@ -41,6 +45,7 @@ _OTHER_NORM = re.compile(
 _FOREIGN = re.compile(r"(?:tensorflow|tf|keras|flax|haiku|jax|paddle|mxnet|jittor)\..*")
 
 
+@_remembered
 def named(name: str) -> Named:
     """What the class or registry name `name` stands for.
 
@@ -74,6 +79,7 @@ _CLASS_KEYS = (
 )
 
 
+@_remembered
 def class_key_rank(key: str) -> int | None:
     """How sure it is that `key` holds the class of what its mapping describes, 0 surest; None where it does not."""
     bare = snake(key).strip("_")
@@ -83,11 +89,13 @@ def class_key_rank(key: str) -> int | None:
 _ARGUMENT_KEYS = re.compile(r"_*(?:kwargs|args|params|parameters|arguments|init_args|cfg|config|opts|options)_*")
 
 
+@_remembered
 def holds_arguments(key: str) -> bool:
     """Whether `key` beside a class holds the class's arguments."""
     return _ARGUMENT_KEYS.fullmatch(snake(key)) is not None
 
 
+@_remembered
 def partners(key: str) -> tuple[str, ...]:
     """The keys, in snake case, that name the class whose arguments the mapping under `key` holds.
 
@@ -116,6 +124,7 @@ _OPTIMIZER = re.compile(r".*(?:optim|solver|sgd|adam|rmsprop|moco|teacher|sched)
 _SCHEDULE = re.compile(r"bnm?_(?:mom(?:entum)?_)?(?:clip|decay|decay_rate|min|scheduler?)")
 
 
+@_remembered
 def plain_setting(key: str) -> str | None:
     """The setting that `key` names inside a place that is a batch normalisation's: MOMENTUM, mom, EPSILON."""
     words = snake(key)
@@ -123,6 +132,7 @@ def plain_setting(key: str) -> str | None:
     return words if words in ARGUMENTS else None
 
 
+@_remembered
 def prefixed_setting(key: str) -> str | None:
     """The setting that `key` names by itself: bn_momentum, BN_MOM, batch_norm_eps, momentum_bn."""
     match = _PREFIXED.fullmatch(snake(key))
@@ -132,27 +142,32 @@ def prefixed_setting(key: str) -> str | None:
     return _SHORT.get(words, words)
 
 
+@_remembered
 def perhaps_prefixed(key: str) -> bool:
     """Whether `key` is the momentum of some norm, most likely a batch normalisation's: norm_momentum."""
     return _PERHAPS_PREFIXED.fullmatch(snake(key)) is not None
 
 
+@_remembered
 def is_section(key: str) -> bool:
     """Whether a mapping under `key` describes batch normalisations: BN, batchnorm, bn_cfg."""
     return _SECTION.fullmatch(snake(key)) is not None
 
 
+@_remembered
 def names_norms(key: str) -> bool:
     """Whether what stands under `key` describes some normalisation: norm, norm_cfg, norm_layer."""
     return _NORM.fullmatch(snake(key)) is not None and not names_others(key)
 
 
+@_remembered
 def names_others(key: str) -> bool:
     """Whether what stands under `key` has a momentum of its own: another normalisation, an optimizer."""
     words = snake(key)
     return bool(_OPTIMIZER.fullmatch(words) or re.fullmatch(_OTHER_NORM, re.sub("_", "", words)))
 
 
+@_remembered
 def schedules_momentum(key: str) -> bool:
     """Whether `key` is a number by which code changes bn_momentum while it trains: bn_decay, bnm_clip."""
     return _SCHEDULE.fullmatch(snake(key)) is not None

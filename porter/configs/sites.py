@@ -130,7 +130,7 @@ class _Search:
         if not isinstance(value, Scalar):
             return None, f"{scalar.text} refers to no single value"
         if isinstance(value.value, str) and not is_number(value) and name in ("momentum", "eps"):
-            return None, f"{scalar.text} is computed" if is_symbolic(value.value) else None
+            return None, f"{scalar.text} is computed, or defined elsewhere" if is_symbolic(value.value) else None
         return value, None
 
     def _note_other(self, visit: Visit, path: Path, entry: Entry, owner: Mapping) -> None:

@@ -138,16 +138,19 @@ class Mapping:
 
     def entry(self, name: str) -> Entry | None:
         """The entry called `name` of this mapping, else of those merged into it."""
+        found = (entry for mapping in self.layers() for entry in mapping.entries if entry.name == name)
+        return next(found, None)
+
+    def layers(self) -> Iterator[Mapping]:
+        """This mapping and those merged into it, near and far, each before what it outweighs."""
         seen: set[Mapping] = set()  # merging a mapping twice, and that twice, must not take ever longer
         waiting = [self]
         while waiting:
             mapping = waiting.pop()
-            for entry in mapping.entries:
-                if entry.name == name:
-                    return entry
-            seen.add(mapping)
-            waiting += [merged for merged in reversed(mapping.merged) if merged not in seen]
-        return None
+            if mapping not in seen:
+                seen.add(mapping)
+                yield mapping
+                waiting += reversed(mapping.merged)
 
 
 @dataclass(frozen=True, eq=False)

@@ -201,15 +201,8 @@ def _items(node: ListNode, stop: _Stop) -> Iterator[_Stop]:
 def _entries(mapping: Mapping, path: Path) -> list[tuple[Path, Entry, Mapping]]:
     """The entries of a mapping and of those merged into it, outweighed ones left out."""
     found: dict[str, tuple[Path, Entry, Mapping]] = {}
-    seen: set[int] = set()
-    waiting = [mapping]
-    while waiting:
-        owner = waiting.pop()
-        if id(owner) in seen:
-            continue
-        seen.add(id(owner))
+    for owner in mapping.layers():
         for entry in owner.entries:
             name = entry.name if entry.position is None else str(entry.position)
             found.setdefault(name, ((*path, name), entry, owner))
-        waiting += reversed(owner.merged)
     return list(found.values())
