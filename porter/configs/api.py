@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -75,10 +76,12 @@ class TranslatedConfig:
         return self.after != self.file.document.text
 
     def diff(self) -> list[str]:
-        """The lines of a unified diff, without their ends."""
-        before, after = self.file.document.text.splitlines(), self.after.splitlines()
+        """The lines of a unified diff that patch(1) applies, with their ends."""
+        # Lines end where patch sees them end, not at every character that Python takes for a line's end.
+        before, after = (list(io.StringIO(text, newline="\n")) for text in (self.file.document.text, self.after))
         name = str(self.file.path)
-        return list(difflib.unified_diff(before, after, name, str(self.output or name), lineterm=""))
+        lines = difflib.unified_diff(before, after, name, str(self.output or name))
+        return [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines]
 
     def to_json(self) -> dict[str, Any]:
         """The facts as an element of the document's `files`."""

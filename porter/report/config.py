@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import click
 from rich.markup import escape
 
 from porter.configs.api import ConfigTranslation, TranslatedConfig
@@ -27,10 +28,15 @@ def show_config(done: ConfigTranslation, *, diff: bool) -> None:
 
 
 def _show_diff(done: ConfigTranslation) -> None:
+    """Coloured and made safe on a terminal; elsewhere every character as it is, for patch(1)."""
     console = stdout()
     for number, line in ((n, line) for file in done.files for n, line in enumerate(file.diff())):
+        if not console.is_terminal:
+            click.echo(line, nl=False)
+            continue
         style = "bold" if number < 2 else _STYLES.get(line[:1])
-        console.print(printable(line, 10_000), style=style, markup=False, soft_wrap=True)
+        safe = "\t".join(printable(part, 10_000) for part in line.rstrip("\r\n").split("\t"))
+        console.print(safe, style=style, markup=False, soft_wrap=True)
 
 
 def _show_table(done: ConfigTranslation) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,19 @@ def test_the_table_says_what_would_change_and_why(bnport: Any, net: Path) -> Non
     assert "its record says that it is in the terms of mindspore already" in again.err
 
 
-def test_the_diff_is_one_that_patch_takes(bnport: Any, net: Path) -> None:
+_LINES = '{\n\t// tabs, \x0c and \x85\n\t"bn_momentum": 0.1,\n\t"lr": 1\n}\n'
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="needs patch(1)")
+@pytest.mark.parametrize("text", [_LINES, _LINES.replace("\n", "\r\n"), '{"bn_momentum": 0.1}', _LINES[:-1]])
+def test_patch_takes_the_diff(bnport: Any, net: Path, text: str) -> None:
+    net.with_name("net.json").write_bytes(text.encode())
+    shown = bnport("config", "net.json", "--to", "mindspore", "--from", "torch", "--diff")
+    subprocess.run(["patch", "--binary", "-s", "net.json"], input=shown.out.encode(), check=True)
+    assert net.with_name("net.json").read_bytes() == text.replace("0.1", "0.9").encode()
+
+
+def test_the_diff_shows_what_changes(bnport: Any, net: Path) -> None:
     shown = bnport("config", "net.yaml", "--to", "mindspore", "--from", "torch", "--diff")
     assert shown.out.splitlines() == [
         "--- net.yaml",
