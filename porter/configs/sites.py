@@ -15,6 +15,7 @@ from functools import partial
 from porter.configs.code import in_code
 from porter.configs.model import SCHEDULE, SETTINGS, ClassName, Found, OtherUse, Setting, Site
 from porter.configs.names import (
+    holds_arguments,
     named,
     names_others,
     perhaps_prefixed,
@@ -23,7 +24,7 @@ from porter.configs.names import (
     schedules_momentum,
 )
 from porter.configs.references import Path, References, is_number, is_symbolic, text_of
-from porter.configs.terms import ARGUMENTS, ONLY_MINDSPORE, TERMS
+from porter.configs.terms import ARGUMENTS, ONLY_MINDSPORE, SHARED, TERMS
 from porter.configs.told import KEEP, Told
 from porter.configs.tree import Document, Entry, Expression, ListNode, Mapping, Node, Scalar
 from porter.configs.walk import Role, Visit, visits
@@ -87,6 +88,8 @@ class _Search:
                 told.append(replace(setting(word, entry.name in ARGUMENTS), is_told=True))
             elif name and visit.role.is_batch_norm:
                 layer.append(setting(name, entry.name in (name, "")))
+            elif visit.role.kind == "layer" and isinstance(entry.value, ListNode) and holds_arguments(entry.name):
+                layer += self._listed(visit, path, entry, owner)
             elif own := prefixed_setting(entry.name):
                 prefixed.append(setting(own))
             elif perhaps_prefixed(entry.name):
@@ -121,6 +124,21 @@ class _Search:
             problem = puzzle or problem
         offset = visit.offset_of(entry, owner)
         return Setting(name, path, offset, entry, owner, tuple(values), problem, is_argument)
+
+    def _listed(self, visit: Visit, path: Path, entry: Entry, owner: Mapping) -> Iterator[Setting]:
+        """The positional arguments in a list, such as Hydra's `_args_`, of a layer whose class is named."""
+        name = visit.role.named
+        if not (name.dialect and name.class_name and isinstance(entry.value, ListNode)):
+            return
+        arguments = TERMS[name.dialect].positional[name.class_name]
+        for index, (argument, item) in enumerate(zip(arguments, entry.value.items, strict=False)):
+            at = (*path, str(index))
+            setting = self._setting(visit, at, replace(entry, value=item), owner, argument)
+            if index >= len(SHARED):
+                setting = replace(
+                    setting, values=(), problem="it is given by position, and the target has another there"
+                )
+            yield setting
 
     def _value(self, scalar: Scalar, path: Path, name: str) -> tuple[Scalar | None, str | None]:
         """What a value of the setting `name` refers to, or why that is not known; neither for prose."""

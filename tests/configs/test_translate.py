@@ -133,6 +133,15 @@ def test_what_needs_a_person_is_left_and_told(line: str, why: str) -> None:
     assert why in texts(translation.needs_person)
 
 
+def test_positional_arguments_in_a_list() -> None:
+    text = "a: {_target_: torch.nn.BatchNorm3d, _args_: [8, 1, 0.1, true, true]}"
+    result, translation = translated(text)
+    assert result == text.replace("torch", "mindspore").replace("1, 0.1", "1.0, 0.9")
+    assert [(remark.path, remark.setting) for remark in translation.needs_person] == [
+        ("a._args_.4", "track_running_stats")
+    ]
+
+
 def test_a_person_is_told_the_line() -> None:
     _, translation = translated("a:\n  type: BN3d\n  momentum: null\n")
     (remark,) = translation.needs_person
