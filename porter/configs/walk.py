@@ -199,10 +199,14 @@ def _items(node: ListNode, stop: _Stop) -> Iterator[_Stop]:
 
 
 def _entries(mapping: Mapping, path: Path) -> list[tuple[Path, Entry, Mapping]]:
-    """The entries of a mapping and of those merged into it, outweighed ones left out."""
-    found: dict[str, tuple[Path, Entry, Mapping]] = {}
+    """The entries of a mapping and of those merged into it, outweighed ones left out.
+
+    What Python assigns twice is there twice: in `if` and `else`, or by `cfg.BN = CfgNode()` and `cfg.BN.EPS = 1e-3`.
+    """
+    found: list[tuple[Path, Entry, Mapping]] = []
+    outweighed: set[str] = set()
     for owner in mapping.layers():
-        for entry in owner.entries:
-            name = entry.name if entry.position is None else str(entry.position)
-            found.setdefault(name, ((*path, name), entry, owner))
-    return list(found.values())
+        own = [(entry.name if entry.position is None else str(entry.position), entry) for entry in owner.entries]
+        found += [((*path, name), entry, owner) for name, entry in own if name not in outweighed]
+        outweighed |= {name for name, _ in own}
+    return found

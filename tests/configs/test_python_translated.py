@@ -111,6 +111,29 @@ def test_what_is_no_batch_norm_stays(line: str) -> None:
     assert not translation.undecided
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("_C = CN()\n_C.BN = CN()\n_C.BN.MOMENTUM = 0.1\n_C.SOLVER.MOMENTUM = 0.9", "_C.BN.MOMENTUM = 0.9"),
+        ("net = UNet(norm=('batch', {'momentum': 0.1}))", "{'momentum': 0.9}"),
+        ("net = UNet(norm_op=nn.BatchNorm3d, norm_op_kwargs={'momentum': 0.1})", "{'momentum': 0.9}"),
+        ("bn = {'class': nn.BatchNorm3d, 'momentum': 0.1}", "'momentum': 0.9"),
+        ("bn = dict(_target_='torch.nn.BatchNorm3d', momentum=0.1)", "='mindspore.nn.BatchNorm3d', momentum=0.9)"),
+    ],
+)  # fmt: skip
+def test_configs_in_python_hold_settings_like_any_other(before: str, after: str) -> None:
+    result, translation = translated(f"import torch.nn as nn\n{before}\n", "python")
+    assert after in result
+    assert "SOLVER" not in result or "_C.SOLVER.MOMENTUM = 0.9" in result
+    assert not translation.undecided
+
+
+def test_both_branches_are_translated() -> None:
+    text = "if x:\n    n = dict(type='BN', momentum=0.1)\nelse:\n    n = dict(type='BN3d', momentum=0.2)\n"
+    result, _ = translated(text, "python")
+    assert result == text.replace("0.1", "0.9").replace("0.2", "0.8")
+
+
 MOMENTA = st.sampled_from(
     ["0.1", "0.10", ".25", "1e-2", "0.997", "m", "1 - m", "2 * m", "f(m, 0.5)", "(m)", "0.5 + m"]
 )
