@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from porter.configs.changes import Translation
+from porter.configs.changes import Remark, Translation
 from porter.configs.formats import json, python, toml, yaml
 from porter.configs.sites import find
 from porter.configs.terms import Dialect, Signature
@@ -36,3 +37,8 @@ def translated(
     result = spliced(text, translation.splices)
     assert spliced(result, undone(text, translation.splices)) == text
     return result, translation
+
+
+def texts(remarks: Sequence[Remark]) -> str:
+    """All that is remarked, in one text."""
+    return "\n".join(remark.text for remark in remarks)
