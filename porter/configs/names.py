@@ -77,6 +77,8 @@ _CLASS_KEYS = (
     *("target", "class_path", "type", "class", "class_name", "cls", "norm_type", "norm_name", "layer_type", "op"),
     *("module", "name"),
 )
+# From here on they may stand beside settings of other things: a whole model's, or those of an experiment called bn.
+FIRST_VAGUE_RANK = _CLASS_KEYS.index("norm_type")
 
 
 @_remembered

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from porter.configs.names import (
+    FIRST_VAGUE_RANK,
     Named,
     class_key_rank,
     holds_arguments,
@@ -14,6 +15,7 @@ from porter.configs.names import (
     named,
     names_norms,
     partners,
+    plain_setting,
     snake,
 )
 from porter.configs.references import Path, References, text_of
@@ -147,6 +149,8 @@ def _role(mapping: Mapping, key: str, hint: Role | None) -> Role:
     name = _class_entry(mapping)
     if name:
         role = _role_named(named(text_of(name)), key)
+        if role and role.is_batch_norm and not (names_norms(key) or is_section(key) or _describes_a_layer(mapping)):
+            return _doubt(f"{text_of(name)} may name something else than what has these settings")
         if role:
             return role
         return _doubt(f"what {text_of(name)} is, is not known") if names_norms(key) or is_section(key) else OTHER
@@ -177,6 +181,15 @@ def _role_named(name: Named, key: str) -> Role | None:
 
 def _doubt(why: str) -> Role:
     return Role("doubt", _UNKNOWN, why)
+
+
+def _describes_a_layer(mapping: Mapping) -> bool:
+    """Whether a mapping says by its keys that it is a layer: a class, or a name and nothing but arguments."""
+    names = [entry.name for _, entry, _ in _entries(mapping, ())]
+    ranks = [rank for name in names if (rank := class_key_rank(name)) is not None]
+    if min(ranks) < FIRST_VAGUE_RANK:
+        return True
+    return all(class_key_rank(n) is not None or plain_setting(n) or holds_arguments(n) for n in names)
 
 
 def _class_entry(mapping: Mapping) -> Scalar | None:

@@ -80,6 +80,8 @@ def test_nothing_else_is_touched(text: str) -> None:
         "model: {norm_cfg: {momentum: 0.1, eps: 1.0e-3}}",
         "norm_layer: {type: MyNorm, momentum: 0.1}",
         "norm_op_kwargs: {momentum: 0.1}",
+        "{name: bn, lr: 0.2, momentum: 0.1}",
+        "{norm_type: bn, depth: 50, momentum: 0.1}",
         "norm_momentum: 0.1",
         'x: ["batch", {"momentum": 0.1}]',
     ],
