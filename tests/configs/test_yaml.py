@@ -26,7 +26,7 @@ from porter.configs.tree import (
     spliced,
     undone,
 )
-from porter.errors import LimitExceeded, Malformed
+from porter.errors import LimitExceeded, Malformed, Undecided
 
 
 class Reading:
@@ -123,11 +123,11 @@ def test_entries_are_removed_and_nothing_else(text: str, data: st.DataObject) ->
     mapping = data.draw(st.sampled_from([found for found in mappings(document) if found.entries] or [None]))
     assume(mapping is not None)
     entries = data.draw(st.lists(st.sampled_from(mapping.entries), min_size=1, unique=True))
-    splices = document.removed(mapping, entries)
-    cut = [text[start:end] for start, end, _ in splices]
-    lost = {anchor for piece in cut for anchor in re.findall(r"&(a\d+)", piece)}
+    try:
+        splices = document.removed(mapping, entries)
+    except Undecided:
+        assume(False)
     result = spliced(text, splices)
-    assume(not lost & set(re.findall(r"\*(a\d+)", result)))
     assert sees(result) == means(document, Reading(gone=entries)), result
     assert spliced(result, undone(text, splices)) == text
     if len(entries) == 1:
@@ -161,7 +161,7 @@ def test_values_are_replaced_and_nothing_else(text: str, data: st.DataObject, va
         return
     meant: Any = 0.003 if value == "0.003" else value
     if scalar.quoted or scalar in document.tagged:
-        assume(not scalar.quoted or scalar not in document.tagged)
+        assume(scalar not in document.tagged or (not scalar.quoted and value == "0.003"))
         meant = yaml.safe_load(spelling) if scalar.quoted else type(scalar.value)(value)
         assert str(meant).strip().lower() in (str(value).lower(), "null")
     splices = [(*scalar.span, spelling)]
@@ -285,6 +285,18 @@ def test_an_alias_is_the_same_node() -> None:
     assert c.entries[0].value is a.entries[0].value
     assert spliced(document.text, [document.renamed(root.entries[-1], "k")]).endswith("}\nk : 0\n")
     assert isinstance(key, Scalar)
+
+
+def test_an_anchor_that_is_repeated_elsewhere_is_not_removed() -> None:
+    document = parse("a: {x: &x 1, y: *x, z: 2}\nb: *x\n")
+    root = document.roots[0].node
+    assert isinstance(root, Mapping)
+    inner = root.entries[0].value
+    assert isinstance(inner, Mapping)
+    with pytest.raises(Undecided, match=r"line 1, column 8: .* repeated at line 2, column 4"):
+        document.removed(inner, inner.entries[:2])
+    assert spliced(document.text, document.removed(inner, inner.entries[1:])) == "a: {x: &x 1}\nb: *x\n"
+    assert removed("a: &x 1\nb: *x\nc: 2\n", "", "a", "b") == "c: 2\n"
 
 
 def test_the_later_merge_key_and_the_earlier_of_a_list_outweigh() -> None:

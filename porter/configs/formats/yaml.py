@@ -15,6 +15,7 @@ from porter.configs import tree
 from porter.configs.formats.commas import line_end, line_start, without
 from porter.configs.formats.yaml_tree import Item, Layout, compose
 from porter.configs.tree import Document, Entry, Scalar, Span, Splice
+from porter.errors import Undecided
 
 # YAML 1.1 has several words for a boolean; the answer to one is its counterpart.
 _PAIRS = (("true", "false"), ("yes", "no"), ("on", "off"))
@@ -28,13 +29,16 @@ def parse(text: str) -> Document:
         LimitExceeded: it is nested too deep.
     """
     composed = compose(text)
-    return _YamlDocument(text, composed.roots, layouts=composed.layouts, tagged=composed.tagged)
+    return _YamlDocument(
+        text, composed.roots, layouts=composed.layouts, tagged=composed.tagged, aliases=composed.aliases
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _YamlDocument(Document):
     layouts: Mapping[tree.Mapping, Layout] = field(default_factory=dict)
     tagged: Collection[Scalar] = ()
+    aliases: Sequence[tuple[int, int]] = ()
 
     def spelled(self, value: bool | str | None, like: Scalar) -> str | None:
         if not like.text:
@@ -62,11 +66,23 @@ class _YamlDocument(Document):
         layout = self.layouts[mapping]
         spans = [item.span for item in layout.items]
         gone = [index for index, item in enumerate(layout.items) if item.entry in entries]
+        self._check_anchors([spans[index] for index in gone])
         if layout.style == "flow":
             return without(self.text, spans, gone)
         if len(gone) == len(spans):
             return list(self._emptied(spans))
         return list(self._without_lines(layout.items, gone))
+
+    def _check_anchors(self, gone: Sequence[Span]) -> None:
+        """Refuse to take an anchor away that an alias elsewhere repeats."""
+        for alias, anchor in self.aliases:
+            holds_anchor, holds_alias = (any(start <= at < end for start, end in gone) for at in (anchor, alias))
+            if holds_anchor and not holds_alias:
+                raise Undecided(
+                    f"is to be removed, but its anchor is repeated at {self.place(alias)}",
+                    entry=str(self.place(anchor)),
+                    hint="Write the value out there instead of the alias, then run again.",
+                )
 
     def _emptied(self, spans: Sequence[Span]) -> Iterator[Splice]:
         """Leave `{}` in the place of the first entry: nothing at all would be null."""

@@ -61,11 +61,13 @@ class Composed:
         roots: one for each YAML document; paths in the second start with "document2".
         layouts: how each mapping is written.
         tagged: scalars that have a tag, which binds what can stand there.
+        aliases: where each alias stands, and the anchor that it repeats.
     """
 
     roots: list[Root] = field(default_factory=list)
     layouts: dict[Mapping, Layout] = field(default_factory=dict)
     tagged: set[Scalar] = field(default_factory=set)
+    aliases: list[tuple[int, int]] = field(default_factory=list)
 
 
 def compose(text: str) -> Composed:
@@ -124,6 +126,7 @@ class _Composer:
         self._reader: Any = _Reader(text)
         self._open: list[_Open] = []
         self._anchors: dict[str, Node | None] = {}
+        self._anchored_at: dict[str, int] = {}
         self._result = Composed()
 
     def composed(self) -> Composed:
@@ -173,6 +176,7 @@ class _Composer:
         if anchor in self._anchors and (node is None or self._anchors[anchor] is not None):
             raise malformed(self._text, at, f"the anchor &{anchor} is here twice")
         self._anchors[anchor] = node
+        self._anchored_at[anchor] = at
 
     def _repeated(self, event: yaml.AliasEvent) -> Node:
         name, at = str(event.anchor), _span(event).start
@@ -181,6 +185,7 @@ class _Composer:
         node = self._anchors[name]
         if node is None:
             raise malformed(self._text, at, f"the alias *{name} stands inside of what it repeats")
+        self._result.aliases.append((at, self._anchored_at[name]))
         return node
 
     def _scalar(self, event: yaml.ScalarEvent) -> _Child:
