@@ -1,0 +1,174 @@
+"""What a config says of the layers of a checkpoint: the values of its settings, and whose they are.
+
+A config seldom names layers. Where it says one value of a setting everywhere, that is every batch normalisation's.
+Where it says several, its paths are read beside the layers' names: what stands at `model.backbone.norm_cfg` is said
+of the layers below `backbone`, and of several places that speak of a layer the most specific one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from porter.configs.model import Found, Setting, Site
+from porter.configs.names import holds_arguments, is_section, names_norms, snake
+from porter.configs.references import Path, decimal_of, is_number
+from porter.configs.terms import ONLY_MINDSPORE, TERMS, TRACK, USE_BATCH, Dialect, inverted
+from porter.configs.tree import Place, Scalar
+from porter.layers.settings import Statistics
+
+Value = float | bool | Statistics | None
+
+
+@dataclass(frozen=True)
+class Said:
+    """One value that a config gives to a setting.
+
+    Attributes:
+        setting: the field of `porter.layers.settings.Settings`.
+        value: as that field, in PyTorch's terms.
+        path: keys and list indexes down to the mapping that says it.
+        place: of the value in the file.
+    """
+
+    setting: str
+    value: Value
+    path: Path
+    place: Place
+
+
+def values_in(found: Found, place: Callable[[int], Place], terms: Callable[[Site], Dialect]) -> Iterator[Said]:
+    """Every value that the certain sites of a config say, in order.
+
+    Args:
+        found: the sites.
+        place: of a character in the file.
+        terms: whose terms a site is in.
+
+    What is computed when the config is used says nothing here.
+    """
+    for site in found.sites:
+        if site.doubt:
+            continue
+        for setting in site.settings:
+            for scalar in setting.values:
+                known = _value(setting, scalar, terms(site))
+                if known:
+                    yield Said(*known, site.path, place(scalar.span.start))
+
+
+def is_only_mindspores(site: Site) -> bool:
+    """Whether a site says by its arguments that it is in the classic terms of mindspore.nn."""
+    return any(setting.name in ONLY_MINDSPORE for setting in site.settings)
+
+
+def _value(setting: Setting, scalar: Scalar, terms: Dialect) -> tuple[str, Value] | None:
+    """The field and its value in PyTorch's terms; None where it is no value, or one that the field cannot have."""
+    flag = scalar.value if scalar.value is None or isinstance(scalar.value, bool) else "other"
+    if setting.name == "eps" and is_number(scalar):
+        return "eps", float(str(scalar.value))
+    if setting.name == "momentum":
+        text = decimal_of(scalar)
+        if text is not None:
+            return "momentum", float(inverted(text) if TERMS[terms].inverted else text)
+        return ("momentum", None) if scalar.value is None else None
+    if setting.name == "affine" and isinstance(flag, bool):
+        return "affine", flag
+    if setting.name == TRACK and isinstance(flag, bool):
+        return "statistics", "tracked" if flag else "batch"
+    if setting.name == USE_BATCH and flag != "other":
+        return "statistics", "tracked" if flag is None else "batch" if flag else "frozen"
+    return None
+
+
+def of_layers(said: Sequence[Said], names: Sequence[str]) -> dict[str, dict[str, list[Said]]]:
+    """What is said of each layer.
+
+    Args:
+        said: of a config, in order.
+        names: the layers, by their dotted paths.
+
+    Returns:
+        Layer -> setting -> what is said of it: one, or several with different values where nothing tells which is
+        the layer's. What no place speaks of is missing.
+    """
+    levels = {name: tuple(snake(level) for level in name.split(".")) for name in names}
+    pairs = {pair for path in levels.values() for pair in zip(("", *path), path, strict=False)}
+    found: dict[str, dict[str, list[Said]]] = {name: {} for name in names}
+    for setting in dict.fromkeys(one.setting for one in said):
+        claims = [one for one in said if one.setting == setting]
+        scopes = [_scope(one.path, pairs) for one in claims]
+        for name, path in levels.items():
+            about = _about(path, claims, scopes)
+            if about:
+                found[name][setting] = about
+    return found
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """The levels of a config's path that may be levels of layers' names.
+
+    Attributes:
+        around: those that a layer must have, in this order, to be spoken of.
+        within: those at and below the first key that describes a normalisation, such as `bn1` or `norm`: a layer
+            that has them is meant more than others.
+    """
+
+    around: tuple[str, ...]
+    within: tuple[str, ...]
+
+    def fits(self, levels: tuple[str, ...]) -> int | None:
+        """How many levels are also those of a layer; None where the layer lies elsewhere."""
+        at = _after(self.around, levels)
+        if at is None:
+            return None
+        rest, count = levels[at:], len(self.around)
+        for level in self.within:
+            if level in rest:
+                rest, count = rest[rest.index(level) + 1 :], count + 1
+        return count
+
+
+def _scope(path: Path, pairs: Set[tuple[str, str]]) -> _Scope:
+    """The scope of what stands at `path`.
+
+    Args:
+        pairs: every level of a layer's name with the one before it.
+    """
+    known = {level for _, level in pairs}
+    described = next((i for i, key in enumerate(path) if _describes_norms(key)), len(path))
+    scope: list[tuple[str, bool]] = []
+    for index, key in enumerate(map(snake, path)):
+        # A list index is a module's only behind the list that is a module: `blocks.0`, but not `norm.1`.
+        before = scope[-1][0] if scope and snake(path[index - 1]) == scope[-1][0] else None
+        is_known = (before, key) in pairs if key.isdecimal() else key in known
+        if is_known:
+            scope.append((key, index < described))
+    return _Scope(tuple(key for key, is_around in scope if is_around), tuple(key for key, a in scope if not a))
+
+
+def _describes_norms(key: str) -> bool:
+    return names_norms(key) or is_section(key) or holds_arguments(key)
+
+
+def _after(wanted: tuple[str, ...], levels: tuple[str, ...]) -> int | None:
+    """The place behind the last of `wanted`, which all stand in `levels` in this order; None where they do not."""
+    at = 0
+    for level in wanted:
+        if level not in levels[at:]:
+            return None
+        at = levels.index(level, at) + 1
+    return at
+
+
+def _about(levels: tuple[str, ...], claims: Sequence[Said], scopes: Sequence[_Scope]) -> list[Said]:
+    """The most specific claims about a layer, one for each value; all claims where they agree."""
+    if len({one.value for one in claims}) == 1:
+        return [claims[0]]
+    fitting = [
+        (one, count) for one, scope in zip(claims, scopes, strict=True) if (count := scope.fits(levels)) is not None
+    ]
+    best = max((count for _, count in fitting), default=0)
+    nearest: Mapping[Value, Said] = {one.value: one for one, count in reversed(fitting) if count == best}
+    return list(reversed(nearest.values()))
