@@ -7,13 +7,14 @@ wrong conversion (the target alone is off) and a framework's own numerics (the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from porter.errors import BackendError
 from porter.verification.bounds import Bounded, Within, parameter_errors, storage_error
 from porter.verification.cases import LayerCase, MindSporeMode, Options, Side
 from porter.verification.diagnose import comparable_slots, diagnose
+from porter.verification.histogram import histogram
 from porter.verification.mindspore_backend import MindSporeBackend
 from porter.verification.reference import SLOTS, Reference, filled
 from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
@@ -133,13 +134,13 @@ def check_parameters(case: LayerCase) -> Check:
     """Target parameters against the source's: equal, or correctly rounded where stored in a coarser dtype."""
     channels = channels_of(case)
     source, target = filled(case.kind, case.source, channels), filled(case.kind, case.target, channels)
-    slots = comparable_slots(case)
-    worst = max(
-        _worst(target[slot], Within(source[slot], storage_error(source[slot], case.target.dtype)), Options())
-        for slot in slots
+    exact = Options()
+    errors = (
+        _Errors.of(target[slot], Within(source[slot], storage_error(source[slot], case.target.dtype)), exact)
+        for slot in comparable_slots(case)
     )
-    ratio, error, bound = worst
-    return Check(PARAMETERS, ratio <= 1, error, bound)
+    share, error, bound = max(each.worst() for each in errors)
+    return Check(PARAMETERS, share <= 1, error, bound)
 
 
 def _run(case: LayerCase, side: Side, backend: Backend, inputs: Inputs, bench: _Bench, label: str) -> _Run:
@@ -170,31 +171,49 @@ def _judge_run(run: _Run, expectation: Trajectory[Within], options: Options) -> 
         elif name not in run.observed:
             checks.append(Check(title, False, note=f"{run.backend.name} keeps no running statistics here"))
         else:
-            worst = max(_worst(got, right, options) for got, right in zip(run.observed[name], within, strict=True))
-            ratio, error, bound = worst
-            checks.append(Check(title, ratio <= 1, error, bound))
+            pairs = zip(run.observed[name], within, strict=True)
+            checks.append(_judged(title, [_Errors.of(got, right, options) for got, right in pairs]))
     return checks
 
 
-def _worst(observed: Array, within: Within, options: Options) -> tuple[float, float, float]:
-    """(error / bound, error, bound) of the element that comes closest to its bound or exceeds it most.
+@dataclass(frozen=True)
+class _Errors:
+    """What one array is off its reference, element by element, all of one shape.
 
-    A number that is not finite agrees with any other such number: frameworks differ in which of them they return.
+    Attributes:
+        share: error / bound; a number that is not finite agrees with any other such number, for frameworks differ in
+            which of them they return.
     """
-    import numpy as np
 
-    bound = within.bound
-    if options.atol is not None or options.rtol is not None:
-        bound = (options.atol or 0.0) + (options.rtol or 0.0) * np.abs(within.value)
-    with np.errstate(all="ignore"):
-        error = np.abs(observed - within.value)
-        ratio = error / bound
-    if not np.isfinite(ratio).all():
-        neither_is_finite = ~np.isfinite(observed) & ~np.isfinite(within.value)
-        error = np.where(neither_is_finite, 0.0, np.where(np.isfinite(error), error, np.inf))
-        ratio = np.where(error == 0, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
-    at = np.unravel_index(int(ratio.argmax()), ratio.shape)
-    return float(ratio[at]), float(error[at]), float(bound[at])
+    error: Array
+    bound: Array
+    share: Array
+
+    @classmethod
+    def of(cls, observed: Array, within: Within, options: Options) -> _Errors:
+        import numpy as np
+
+        bound = within.bound
+        if options.atol is not None or options.rtol is not None:
+            bound = (options.atol or 0.0) + (options.rtol or 0.0) * np.abs(within.value)
+        with np.errstate(all="ignore"):
+            error = np.abs(observed - within.value)
+            share = error / bound
+        if not np.isfinite(share).all():
+            neither_is_finite = ~np.isfinite(observed) & ~np.isfinite(within.value)
+            error = np.where(neither_is_finite, 0.0, np.where(np.isfinite(error), error, np.inf))
+            share = np.where(error == 0, 0.0, np.where(np.isnan(share), np.inf, share))
+        return cls(error, bound, share)
+
+    def worst(self) -> tuple[float, float, float]:
+        """(share, error, bound) of the element that comes closest to its bound or exceeds it most."""
+        at = int(self.share.argmax())
+        return float(self.share.flat[at]), float(self.error.flat[at]), float(self.bound.flat[at])
+
+
+def _judged(title: str, errors: Sequence[_Errors]) -> Check:
+    share, error, bound = max(each.worst() for each in errors)
+    return Check(title, share <= 1, error, bound, histogram=histogram(each.share for each in errors))
 
 
 def _blame(target: _Run, source: _Run) -> list[Check]:
@@ -205,7 +224,7 @@ def _blame(target: _Run, source: _Run) -> list[Check]:
     for mine, its in zip(target.checks, source.checks, strict=True):
         if mine.ok and its.ok is False:
             note = f"{source.title} itself is off the float64 reference; {target.title} is not"
-            blamed.append(Check(mine.check, False, its.error, its.bound, note))
+            blamed.append(replace(its, check=mine.check, note=note))
         else:
             blamed.append(mine)
     return blamed

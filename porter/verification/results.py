@@ -21,6 +21,8 @@ class Check:
             the two numbers is not finite and the other is another.
         bound: what that element was allowed.
         note: whose error it is where it is not the target's, or why the check was not run.
+        histogram: how the elements are spread over error / bound (`porter.verification.histogram`); None where
+            nothing was run.
     """
 
     check: str
@@ -28,6 +30,7 @@ class Check:
     error: float | None = None
     bound: float | None = None
     note: str | None = None
+    histogram: tuple[int, ...] | None = None
 
     def to_json(self) -> dict[str, object]:
         """JSON has no inf: an error that is not finite becomes null, `ok` is false beside it."""
@@ -37,6 +40,7 @@ class Check:
             "error": finite(self.error),
             "bound": finite(self.bound),
             "note": self.note,
+            "histogram": self.histogram and list(self.histogram),
         }
 
 

@@ -320,7 +320,9 @@ def test_results_are_valid_json_even_where_errors_are_infinite() -> None:
         "error": None,
         "bound": pytest.approx(document["checks"][1]["bound"]),
         "note": None,
+        "histogram": list(result.checks[1].histogram or ()),
     }
+    assert sum(json.loads(text)["checks"][1]["histogram"]) == make_inputs(case, Options()).evaluation.size
 
 
 @pytest.mark.parametrize(
