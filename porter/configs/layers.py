@@ -7,13 +7,13 @@ of the layers below `backbone`, and of several places that speak of a layer the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
-from porter.configs.model import Found, Setting, Site
+from porter.configs.model import Setting, Site
 from porter.configs.names import holds_arguments, is_section, names_norms, snake
 from porter.configs.references import Path, decimal_of, is_number
-from porter.configs.terms import ONLY_MINDSPORE, TERMS, TRACK, USE_BATCH, Dialect, inverted
+from porter.configs.terms import TERMS, TRACK, USE_BATCH, Dialect, inverted
 from porter.configs.tree import Place, Scalar
 from porter.layers.settings import Statistics
 
@@ -27,39 +27,36 @@ class Said:
     Attributes:
         setting: the field of `porter.layers.settings.Settings`.
         value: as that field, in PyTorch's terms.
-        path: keys and list indexes down to the mapping that says it.
+        text: as it is written.
+        path: keys and list indexes down to it.
         place: of the value in the file.
     """
 
     setting: str
     value: Value
+    text: str
     path: Path
     place: Place
 
 
-def values_in(found: Found, place: Callable[[int], Place], terms: Callable[[Site], Dialect]) -> Iterator[Said]:
-    """Every value that the certain sites of a config say, in order.
+def values_in(
+    sites: Iterable[Site], place: Callable[[int], Place], terms: Callable[[Site], Dialect]
+) -> Iterator[Said]:
+    """Every value that places in a config say, in order.
 
     Args:
-        found: the sites.
+        sites: the places.
         place: of a character in the file.
         terms: whose terms a site is in.
 
     What is computed when the config is used says nothing here.
     """
-    for site in found.sites:
-        if site.doubt:
-            continue
+    for site in sites:
         for setting in site.settings:
             for scalar in setting.values:
                 known = _value(setting, scalar, terms(site))
                 if known:
-                    yield Said(*known, site.path, place(scalar.span.start))
-
-
-def is_only_mindspores(site: Site) -> bool:
-    """Whether a site says by its arguments that it is in the classic terms of mindspore.nn."""
-    return any(setting.name in ONLY_MINDSPORE for setting in site.settings)
+                    yield Said(*known, scalar.text, setting.path, place(scalar.span.start))
 
 
 def _value(setting: Setting, scalar: Scalar, terms: Dialect) -> tuple[str, Value] | None:
@@ -170,5 +167,8 @@ def _about(levels: tuple[str, ...], claims: Sequence[Said], scopes: Sequence[_Sc
         (one, count) for one, scope in zip(claims, scopes, strict=True) if (count := scope.fits(levels)) is not None
     ]
     best = max((count for _, count in fitting), default=0)
-    nearest: Mapping[Value, Said] = {one.value: one for one, count in reversed(fitting) if count == best}
-    return list(reversed(nearest.values()))
+    nearest: dict[Value, Said] = {}
+    for one, count in fitting:
+        if count == best:
+            nearest.setdefault(one.value, one)
+    return list(nearest.values())

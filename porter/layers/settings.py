@@ -30,6 +30,8 @@ USE_BATCH_STATISTICS: Mapping[Statistics, bool | None] = {"tracked": None, "batc
 
 # Where settings come from that are assumed to be those of the network on the other side; see `Settings.known_from`.
 TARGET = "target network"
+# A model config; behind it file and line.
+CONFIG = "config"
 
 DEFAULT_EPS = 1e-5
 DEFAULT_MOMENTUM = 0.1
@@ -45,7 +47,7 @@ class Settings:
         affine: whether gamma and beta are trained (their values count either way).
         statistics: see `Statistics`.
         known_from: setting name -> where its value comes from ("network", "pickled module", "option", "rules",
-            "record"; assumed from "target network" or "default").
+            "record", "config net.yaml:3"; assumed from "target network" or "default").
     """
 
     eps: float = DEFAULT_EPS

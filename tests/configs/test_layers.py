@@ -20,7 +20,8 @@ NAMES = (
 
 def said(text: str, terms: Dialect = "torch", format: Format = "yaml") -> list[Said]:
     document = PARSERS[format](text)
-    return list(values_in(find(document), document.place, lambda site: site.dialect or terms))
+    certain = [site for site in find(document).sites if not site.doubt]
+    return list(values_in(certain, document.place, lambda site: site.dialect or terms))
 
 
 def shares(text: str, setting: str = "momentum") -> dict[str, list[Value]]:
@@ -58,7 +59,7 @@ def test_values_are_in_pytorchs_terms(text: str, terms: Dialect, expected: list[
 
 def test_a_value_knows_its_path_and_place() -> None:
     (one,) = said("model:\n  backbone:\n    norm_cfg: {type: BN3d, momentum: 0.1}\n")
-    assert one == Said("momentum", 0.1, ("model", "backbone", "norm_cfg"), Place(3, 38))
+    assert one == Said("momentum", 0.1, "0.1", ("model", "backbone", "norm_cfg", "momentum"), Place(3, 38))
 
 
 def test_python_is_read_and_what_it_computes_is_left_out() -> None:
@@ -122,7 +123,7 @@ def test_a_place_at_a_layers_own_path_is_never_outweighed_by_one_around_it(
 ) -> None:
     """However deep: `a.b` says more of `a.b.bn` than `a` does, and what stands elsewhere says nothing."""
     inner, outer = tuple(path[:depth]), tuple(path[: depth - 1])
-    claims = [Said("eps", number, where, Place(1, 1)) for number, where in ((0.1, outer), (0.2, inner))]
+    claims = [Said("eps", number, str(number), where, Place(1, 1)) for number, where in ((0.1, outer), (0.2, inner))]
     names = [".".join((*path, "bn")), ".".join((*other, "bn"))]
     found = of_layers(claims, names)[names[0]]["eps"]
     assert [one.value for one in found] == [0.2]
