@@ -116,6 +116,11 @@ class ConfigTranslation:
         """Whether any file changes."""
         return any(file.changed for file in self.files)
 
+    @property
+    def outputs(self) -> list[Output]:
+        """What is to be written."""
+        return [_output(one, one.output) for one in self.files if one.output]
+
     def to_json(self) -> dict[str, Any]:
         """The document of `bnport config --json`."""
         return {
@@ -154,8 +159,21 @@ def translate_config(
         InputError: a file cannot be read as a config.
         FileIOError: the operating system refused.
     """
+    done = planned(paths, options, output=output, in_place=in_place)
+    write_all(done.outputs, backup=backup, force=options.force)
+    return done
+
+
+def planned(
+    paths: str | Path | Iterable[str | Path],
+    options: ConfigOptions,
+    *,
+    output: str | Path | None = None,
+    in_place: bool = False,
+) -> ConfigTranslation:
+    """`translate_config`, which writes nothing: each file's `output` is where it is to go."""
     given = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    told = Told(options.settings, [pair for path in options.rules for pair in port_rules.read(path).settings])
+    told = told_by(options.settings, options.rules)
     files, skipped = _read_all(given, strict=options.strict)
     done = [_translated(file, options, told) for file in files]
     told.demand_all_used()
@@ -165,8 +183,12 @@ def translate_config(
     elif output is not None:
         is_folder = len(given) > 1 or given[0].is_dir() or Path(output).is_dir()
         done = [replace(one, output=_destination(one.file, Path(output), is_folder=is_folder)) for one in done]
-    write_all([_output(one, one.output) for one in done if one.output], backup=backup, force=options.force)
     return ConfigTranslation(options.to, tuple(done), tuple(skipped))
+
+
+def told_by(settings: Sequence[tuple[str, str]], rules: Iterable[Path]) -> Told:
+    """The user's word on places, of the command line and, outweighed by it, of rules files."""
+    return Told(settings, [pair for path in rules for pair in port_rules.read(path).settings])
 
 
 def _read_all(given: Sequence[Path], *, strict: bool) -> tuple[list[ConfigFile], list[InputError]]:

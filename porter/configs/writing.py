@@ -44,7 +44,41 @@ class Output:
 
 
 def write_all(outputs: Sequence[Output], *, backup: bool, force: bool) -> None:
-    """Write every output; where one cannot be written, none is.
+    """Write every output; where one cannot be written, none is. Raises as `staged` and `Staged` do."""
+    with staged(outputs, backup=backup, force=force) as waiting:
+        stopping.check()
+        waiting.check()
+        waiting.publish()
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Outputs that wait beside their places: (output, its file, its record)."""
+
+    files: Sequence[tuple[Output, Path, Path | None]]
+    backup: bool
+
+    def check(self) -> None:
+        """Raise InputError where a config changed while it was translated."""
+        with _writing():
+            for output, _, _ in self.files:
+                if output.source.read_bytes() != output.raw:
+                    raise InputError("changed while it was translated", file=output.source, hint="Run it again.")
+
+    def publish(self) -> None:
+        """Move every file into its place.
+
+        Raises:
+            FileIOError: the operating system refused.
+        """
+        with _writing():
+            for output, content, record in self.files:
+                _publish(output, content, record, backup=self.backup)
+
+
+@contextmanager
+def staged(outputs: Sequence[Output], *, backup: bool, force: bool) -> Iterator[Staged]:
+    """Write outputs beside their places; what is not published at the end is removed.
 
     Args:
         outputs: what to write.
@@ -53,7 +87,6 @@ def write_all(outputs: Sequence[Output], *, backup: bool, force: bool) -> None:
 
     Raises:
         UsageError: a file is in the way.
-        InputError: a config changed while it was translated.
         FileIOError: the operating system refused.
     """
     for output in outputs:
@@ -62,13 +95,9 @@ def write_all(outputs: Sequence[Output], *, backup: bool, force: bool) -> None:
         elif not output.in_place and not force:
             _refuse(output.path, "--force replaces it.")
     with _staging() as stage:
-        staged = [_staged(output, stage) for output in outputs]
-        stopping.check()
-        for output in outputs:
-            if output.source.read_bytes() != output.raw:
-                raise InputError("changed while it was translated", file=output.source, hint="Run it again.")
-        for output, (content, record) in zip(outputs, staged, strict=True):
-            _publish(output, content, record, backup=backup)
+        with _writing():
+            files = [(output, *_staged(output, stage)) for output in outputs]
+        yield Staged(files, backup)
 
 
 def _refuse(path: Path, hint: str) -> None:
@@ -94,11 +123,17 @@ def _staging() -> Iterator[_Stage]:
 
     try:
         yield stage
-    except OSError as error:
-        raise FileIOError(f"writing failed: {error.strerror}", file=error.filename) from error
     finally:
         for path in waiting:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileIOError(f"writing failed: {error.strerror}", file=error.filename) from error
 
 
 def _staged(output: Output, stage: _Stage) -> tuple[Path, Path | None]:
