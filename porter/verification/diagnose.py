@@ -1,30 +1,30 @@
 """What is wrong with a layer that failed, in words.
 
 Parameters are compared with the source's value by value, first for faults that explain every difference at once
-(layers, slots or channels exchanged, initial values), then slot by slot. Settings are compared as facts. What is left
-is tested as a hypothesis: does the layer run as the reference would with the suspected fault? Nothing is claimed that
-the numbers do not support; several explanations that fit equally are all given. Parameters go by PyTorch's names.
+(layers, slots or channels exchanged, initial values), then slot by slot (`porter.verification.value_faults`).
+Settings are compared as facts. What is left is tested as a hypothesis: does the layer run as the reference would with
+the suspected fault? Nothing is claimed that the numbers do not support; several explanations that fit equally are all
+given. Parameters go by PyTorch's names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import permutations
+from dataclasses import dataclass, replace
+from itertools import combinations, permutations
 from math import isclose
 from typing import TYPE_CHECKING, Protocol
 
 from porter.layers.settings import Settings, Statistics, invert_momentum
 from porter.verification.bounds import stored
 from porter.verification.cases import LayerCase, Side
+from porter.verification.rearranged import permuted, same
 from porter.verification.reference import filled
 from porter.verification.results import Diagnosis
 from porter.verification.trajectory import channels_of
+from porter.verification.value_faults import constant, describe, factor, includes
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from porter.verification.cases import Array
 
     Values = dict[str, Array]
@@ -36,8 +36,8 @@ _FLAGS: dict[Statistics, str] = {
 }
 # Settings that went through float32, or momentum through 1 - momentum, are still the same setting.
 _SAME_SETTING = 1e-6
-# Relative spread of the ratios, or of the differences, of float32 values that one multiplication or addition made.
-_SAME = 1e-5
+# The smallest 3-D batch, two values along each axis.
+_SMALLEST_BATCH = 8
 
 
 class BehavesAs(Protocol):
@@ -45,15 +45,24 @@ class BehavesAs(Protocol):
         """Whether the target ran as a layer like `side` would; None where it did not run."""
 
 
-def diagnose(case: LayerCase, cases: Sequence[LayerCase], behaves_as: BehavesAs, framework: str) -> Diagnosis:
+class ErrorOf(Protocol):
+    def __call__(self, side: Side) -> float | None:
+        """The error of the target, run anew with `side`; None where it did not run, or is out of bound even so."""
+
+
+def diagnose(
+    case: LayerCase, cases: Sequence[LayerCase], behaves_as: BehavesAs, error_of: ErrorOf, framework: str
+) -> Diagnosis:
     """Why `case` failed.
 
     Args:
         cases: all layers of the conversion, among them the one whose parameters this one may hold.
         behaves_as: tests a hypothesis on what the target gave.
+        error_of: tries a remedy.
         framework: what ran the target, with its version.
     """
-    parameters, settings = _parameter_faults(case, cases), _settings_faults(case)
+    found, settings = _parameter_faults(case, cases), _settings_faults(case)
+    parameters = [_remedied(fault, case, error_of) for fault in found]
     faults = [*parameters, *settings]
     if not faults:
         return Diagnosis("framework", _framework_fault(case, behaves_as, framework))
@@ -69,9 +78,39 @@ def comparable_slots(case: LayerCase) -> tuple[str, ...]:
     return ("gamma", "beta", "mean", "variance")
 
 
-def _parameter_faults(case: LayerCase, cases: Sequence[LayerCase]) -> list[str]:
+def hidden_faults(case: LayerCase) -> Iterator[str]:
+    """Faults that a layer's own values would hide, in words: a layer that has them runs as one that has not."""
+    values = _expected_values(case, case.target.dtype)
+    pairs = [
+        f"{_name(case, a)} with {_name(case, b)}" for a, b in combinations(values, 2) if same(values[a], values[b])
+    ]
+    if pairs:
+        yield f"not distinguishable, for they hold the same values: {' or '.join(pairs)} exchanged"
+    settings = case.source.settings
+    if settings.statistics == "tracked" and _same_momentum(settings.momentum, _inverted(settings)):
+        yield f"not distinguishable: momentum {_setting(settings.momentum)} inverted or not"
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """A fault of the parameters, and what would mend it where that is worth a try."""
+
+    text: str
+    remedy: str | None = None
+
+
+def _remedied(fault: _Fault, case: LayerCase, error_of: ErrorOf) -> str:
+    """The fault with the error that its remedy leaves: a remedy gives the source's values back."""
+    if fault.remedy is None:
+        return fault.text
+    right = _expected_values(case, case.target.dtype)
+    error = error_of(replace(case.target, parameters={**case.target.parameters, **right}))
+    return fault.text if error is None else f"{fault.text} ({fault.remedy} gives error {error:.1g})"
+
+
+def _parameter_faults(case: LayerCase, cases: Sequence[LayerCase]) -> list[_Fault]:
     right, found = _expected_values(case, case.target.dtype), _target_values(case)
-    bad = [slot for slot in right if not _equal(found[slot], right[slot])]
+    bad = [slot for slot in right if not same(found[slot], right[slot])]
     if not bad:
         return []
     fits = [
@@ -81,114 +120,85 @@ def _parameter_faults(case: LayerCase, cases: Sequence[LayerCase]) -> list[str]:
         *_initial(case, bad, found),
     ]
     if len(fits) > 1:
-        return [f"not distinguishable from the values: {', or '.join(fits)}"]
-    return fits or [_slot_fault(_name(case, slot), right[slot], found[slot]) for slot in bad]
+        return [_Fault(f"not distinguishable from the values: {', or '.join(fit.text for fit in fits)}")]
+    return fits or [_Fault(_slot_fault(case, slot, right[slot], found[slot])) for slot in bad]
 
 
 def _other_layers(
     case: LayerCase, cases: Sequence[LayerCase], bad: list[str], right: Values, found: Values
-) -> Iterator[str]:
+) -> Iterator[_Fault]:
     """Layers whose values stand here; values that are all the same in a slot point to no layer."""
-    if all(_constant(found[slot]) for slot in bad):
+    if all(constant(found[slot]) for slot in bad):
         return
     whole: list[str] = []
     part: list[str] = []
     for other in cases:
         if other is case or not all(_holds(found, slot, other, case.target.dtype) for slot in bad):
             continue
-        same = all(_holds(found, slot, other, case.target.dtype) for slot in right)
-        (whole if same else part).append(other.name)
+        all_of_them = all(_holds(found, slot, other, case.target.dtype) for slot in right)
+        (whole if all_of_them else part).append(other.name)
     names = whole or part
     if names:
         listed = " or ".join(names[:3]) + (f" or {len(names) - 3} more" if len(names) > 3 else "")
         what = "the parameters" if whole else f"the {_listed(case, bad)}"
-        yield f"holds {what} of {listed}"
+        yield _Fault(f"holds {what} of {listed}")
 
 
 def _holds(found: Values, slot: str, other: LayerCase, dtype: str) -> bool:
     theirs = other.source.parameters.get(slot)
-    return theirs is not None and _equal(found[slot], stored(theirs, dtype))
+    return theirs is not None and same(found[slot], stored(theirs, dtype))
 
 
-def _swapped(case: LayerCase, bad: list[str], right: Values, found: Values) -> Iterator[str]:
+def _swapped(case: LayerCase, bad: list[str], right: Values, found: Values) -> Iterator[_Fault]:
     """Slots exchanged among themselves, or one holding a copy of another."""
     for order in permutations(bad) if len(bad) > 1 else ():
-        moved = all(_equal(found[a], right[b]) for a, b in zip(bad, order, strict=True))
+        moved = all(same(found[a], right[b]) for a, b in zip(bad, order, strict=True))
         if moved and len(bad) == 2:
-            yield f"{_listed(case, bad)} look swapped"
+            yield _Fault(f"{_listed(case, bad)} are swapped", "swapping them back")
         elif moved:
             told = (f"{_name(case, a)} holds {_name(case, b)}" for a, b in zip(bad, order, strict=True))
-            yield f"parameters look exchanged: {', '.join(told)}"
+            yield _Fault(f"parameters are exchanged: {', '.join(told)}", "putting them back")
     if len(bad) == 1:
         for slot, values in right.items():
-            if slot != bad[0] and _equal(found[bad[0]], values):
-                yield f"{_name(case, bad[0])} holds the values of {_name(case, slot)}"
+            if slot != bad[0] and same(found[bad[0]], values):
+                yield _Fault(f"{_name(case, bad[0])} holds the values of {_name(case, slot)}")
 
 
-def _permuted(case: LayerCase, bad: list[str], right: Values, found: Values) -> Iterator[str]:
+def _permuted(case: LayerCase, bad: list[str], right: Values, found: Values) -> Iterator[_Fault]:
     """One permutation of the channels for all slots that differ."""
     import numpy as np
 
-    old, new = np.stack([right[slot] for slot in bad]), np.stack([found[slot] for slot in bad])
-    channels = old.shape[1]
-    old_order, new_order = np.lexsort(old), np.lexsort(new)
-    if not _equal(old[:, old_order], new[:, new_order]):
-        return
-    taken_from = np.arange(channels)
-    taken_from[new_order] = old_order
-    # Equal channels can stand for each other: those that did not move are taken to have stayed.
-    moved = np.flatnonzero(~_equal_elements(old, new).all(axis=0))
-    what = f"the channels of {_listed(case, bad)}"
-    shifts = [k for k in range(1, channels) if _equal(np.roll(old, k, axis=1), new)]
-    if len(moved) == 2:
-        yield f"{what} are permuted: channels {moved[0]} and {moved[1]} are exchanged"
-    elif shifts:
-        k = shifts[0] if 2 * shifts[0] <= channels else shifts[0] - channels
-        yield f"{what} are permuted: shifted by {k}"
-    elif _equal(old[:, ::-1], new):
-        yield f"{what} are permuted: in reverse order"
-    else:
-        told = ", ".join(f"channel {c} holds that of {taken_from[c]}" for c in moved[:3])
-        yield f"{what} are permuted in {len(moved)} of {channels} places ({told}{', ...' * (len(moved) > 3)})"
+    old, new = (np.stack([side[slot] for slot in bad], axis=1) for side in (right, found))
+    how = permuted(old, new)
+    if how:
+        yield _Fault(f"the channels of {_listed(case, bad)} are permuted: {how}", "the source's order")
 
 
-def _initial(case: LayerCase, bad: list[str], found: Values) -> Iterator[str]:
+def _initial(case: LayerCase, bad: list[str], found: Values) -> Iterator[_Fault]:
     fills = {slot: case.kind.parameter(slot).fill for slot in bad}
     if all((found[slot] == fills[slot]).all() for slot in bad):
         values = " and ".join(f"{fills[slot]:g}" for slot in bad)
         holds = "holds its initial value" if len(bad) == 1 else "hold their initial values"
-        yield f"{_listed(case, bad)} {holds} {values} throughout"
+        yield _Fault(f"{_listed(case, bad)} {holds} {values} throughout")
 
 
-def _slot_fault(name: str, right: Array, found: Array) -> str:
-    """One slot by itself: a few values, then a simple transformation of all, then how much differs."""
-    import numpy as np
-
-    wrong = np.flatnonzero(~_equal_elements(right, found))
-    few = len(wrong) == 1 or (len(wrong) <= 3 and 2 * len(wrong) < len(right))
-    if few:
-        return ", ".join(f"{name}[{c}] is {_number(found[c], right[c])}" for c in wrong)
-    if _equal(found, -right):
-        return f"{name} has the opposite sign"
-    for dtype in ("bfloat16", "float16"):
-        if _equal(found, stored(right, dtype)):
-            return f"{name} looks rounded to {dtype}"
-    if _constant(right) and _constant(found):
-        return f"{name} is {_number(found[0], right[0])} in every channel"
-    with np.errstate(all="ignore"):
-        ratio = float(np.median(found[right != 0] / right[right != 0])) if (right != 0).any() else np.nan
-        offset = float(np.median(found - right))
-        if not _constant(right) and np.allclose(found, ratio * right, rtol=_SAME, atol=0):
-            return f"{name} is multiplied by {ratio:.6g}"
-        scale = _SAME * max(float(np.abs(right).max()), abs(offset))
-        if np.allclose(found, right + offset, rtol=0, atol=scale):
-            return f"{name} is offset by {offset:.6g}"
-        distance = np.nan_to_num(np.abs(found - right), nan=np.inf)
-    worst = int(distance.argmax())
-    return (
-        f"{name} differs in {len(wrong)} of {len(right)} channels, most in channel {worst}: "
-        f"{_number(found[worst], right[worst])}"
-    )
+def _slot_fault(case: LayerCase, slot: str, right: Array, found: Array) -> str:
+    """One slot by itself; a variance that is off by a factor may be biased where it should not be, or the reverse."""
+    dtype = case.target.dtype
+    text = describe(_name(case, slot), right, found, dtype)
+    ratio = factor(right, found, dtype) if slot == "variance" and len(right) > 1 else None
+    if ratio is None:
+        return text
+    off = sum(ratio) / 2 - 1
+    # (n - 1) / n = 1 + off where it is below 1, n / (n - 1) where it is above.
+    biased, n = off < 0, round(abs(1 / off) + (off > 0))
+    if n < _SMALLEST_BATCH:
+        return text
+    sizes = {size: (size - 1) / size if biased else size / (size - 1) for size in (n - 1, n, n + 1)}
+    if [size for size, value in sizes.items() if includes(ratio, value, dtype)] != [n]:
+        return text
+    kinds = ("biased", "unbiased") if biased else ("unbiased", "biased")
+    return f"{text}: for {n} values per channel, the {kinds[0]} variance in place of the {kinds[1]}"
 
 
 def _settings_faults(case: LayerCase) -> list[str]:
@@ -201,7 +211,7 @@ def _settings_faults(case: LayerCase) -> list[str]:
     elif right.statistics == "tracked" and not _same_momentum(found.momentum, right.momentum):
         fault = f"momentum is {_setting(found.momentum)} where {_setting(right.momentum)} was expected"
         uninverted = _same_momentum(found.momentum, _inverted(right))
-        faults.append(f"{fault}: it was not inverted" if uninverted else fault)
+        faults.append(f"{fault}: it was not inverted, or inverted twice" if uninverted else fault)
     return faults
 
 
@@ -244,20 +254,6 @@ def _target_values(case: LayerCase) -> Values:
     return {slot: values[slot] for slot in comparable_slots(case)}
 
 
-def _equal_elements(a: Array, b: Array) -> NDArray[np.bool_]:
-    import numpy as np
-
-    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)))
-
-
-def _equal(a: Array, b: Array) -> bool:
-    return a.shape == b.shape and bool(_equal_elements(a, b).all())
-
-
-def _constant(values: Array) -> bool:
-    return bool((values == values[0]).all())
-
-
 def _name(case: LayerCase, slot: str) -> str:
     return case.kind.names_in("torch")[slot]
 
@@ -269,9 +265,3 @@ def _listed(case: LayerCase, slots: list[str]) -> str:
 
 def _setting(value: float | None) -> str:
     return "None" if value is None else f"{value:.9g}"
-
-
-def _number(found: float, right: float) -> str:
-    """Both numbers with as many digits as tell them apart."""
-    digits = next((d for d in (6, 9, 17) if f"{found:.{d}g}" != f"{right:.{d}g}"), 17)
-    return f"{found:.{digits}g} where {right:.{digits}g} was expected"

@@ -174,7 +174,7 @@ def test_mint_is_not_run_but_its_parameters_are_compared() -> None:
     assert "BatchNormExt" in (result.checks[1].note or "")
     swapped = with_target(right, gamma=values["beta"], beta=values["gamma"])
     result = verify(swapped)
-    assert (result.ok, result.diagnosis) == (False, "weight and bias look swapped")
+    assert (result.ok, result.diagnosis) == (False, "weight and bias are swapped")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,218 @@
+"""How a tensor differs from what it should hold, in words: the simplest change that explains every value.
+
+A change is only named where it gives every value found, up to the rounding of the dtype that stores it. For a factor
+or an offset that is decided by intervals: each pair of values allows a range of factors, and one factor must lie in
+all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from porter.verification.bounds import stored
+from porter.verification.rearranged import rearranged, same
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from porter.verification.cases import Array
+
+Interval = tuple[float, float]
+
+# Bits of the mantissa as stored, and half the spacing of subnormal numbers.
+_MANTISSA = {"float16": (10, 2.0**-25), "bfloat16": (7, 2.0**-134), "float32": (23, 2.0**-150), "float64": (52, 0.0)}
+# Bits of all, for those and for whole numbers.
+_WIDTH = {"float16": 16, "bfloat16": 16, "float32": 32, "float64": 64}
+# Up to this many wrong values are listed, where most are right.
+_FEW = 3
+
+
+def describe(name: str, right: Array, found: Array, dtype: str) -> str:
+    """What is wrong with one tensor, which differs from `right`.
+
+    Args:
+        name: what the text shall call it.
+        right, found: of one shape; bfloat16 as float32 or float64.
+        dtype: as both are stored.
+    """
+    import numpy as np
+
+    wrong = np.flatnonzero(~equal_elements(right, found).ravel())
+    if len(wrong) == 0:
+        return f"{name} differs in the sign of zeros, or in the bits of NaN, only"
+    if len(wrong) == 1 or (len(wrong) <= _FEW and 2 * len(wrong) < right.size):
+        return ", ".join(_element(name, right, found, int(place), dtype) for place in wrong)
+    with np.errstate(all="ignore"):
+        explained = list(_changes(right, found, dtype))
+    if explained:
+        return f"{name} {', or '.join(explained)}"
+    return _unexplained(name, right, found, len(wrong))
+
+
+def equal_elements(a: Array, b: Array) -> NDArray[np.bool_]:
+    """Where both hold the same number, or both NaN."""
+    import numpy as np
+
+    return np.asarray((a == b) | ((a != a) & (b != b)))
+
+
+def factor(right: Array, found: Array, dtype: str) -> Interval | None:
+    """The least and the largest number that multiplies `right` to `found`; None where none does."""
+    import numpy as np
+
+    usable = np.isfinite(right) & np.isfinite(found) & (right != 0)
+    if not usable.any() or not same(right[~usable], found[~usable]):
+        return None
+    error = _rounding(found[usable], dtype)
+    ends = (found[usable] - error) / right[usable], (found[usable] + error) / right[usable]
+    return _interval(np.minimum(*ends), np.maximum(*ends), without=1.0)
+
+
+def offset(right: Array, found: Array, dtype: str) -> Interval | None:
+    """The least and the largest number that `found` is above `right` by; None where there is none."""
+    import numpy as np
+
+    usable = np.isfinite(right) & np.isfinite(found)
+    if not usable.any() or not same(right[~usable], found[~usable]):
+        return None
+    error = _rounding(found[usable], dtype)
+    difference = found[usable] - right[usable]
+    return _interval(difference - error, difference + error, without=0.0)
+
+
+def includes(interval: Interval, value: float, dtype: str) -> bool:
+    """Whether `value` lies in `interval`, as it is or rounded to `dtype`: either may have been computed with."""
+    import numpy as np
+
+    low, high = interval
+    return low <= value <= high or low <= float(stored(np.array(value), dtype)) <= high
+
+
+def number_within(interval: Interval, dtype: str) -> str:
+    """The shortest decimal number of an interval, in the sense of `includes`."""
+    middle = sum(interval) / 2
+    texts = (f"{middle:.{digits}g}" for digits in range(1, 18))
+    return next((text for text in texts if includes(interval, float(text), dtype)), repr(middle))
+
+
+def instead(found: Any, right: Any) -> str:
+    """Both numbers with as many digits as tell them apart."""
+    digits = next((d for d in (6, 9, 17) if f"{found:.{d}g}" != f"{right:.{d}g}"), 17)
+    return f"{found:.{digits}g} where {right:.{digits}g} was expected"
+
+
+def _changes(right: Array, found: Array, dtype: str) -> Iterator[str]:
+    """Predicates that explain every value: the first exact one alone, or a factor and an offset that both do."""
+    exact = next(_exact_changes(right, found, dtype), None)
+    if exact:
+        yield exact
+        return
+    multiplied, moved = factor(right, found, dtype), offset(right, found, dtype)
+    if multiplied:
+        yield f"is multiplied by {number_within(multiplied, dtype)}"
+    if moved:
+        yield f"is offset by {number_within(moved, dtype)}"
+
+
+def _exact_changes(right: Array, found: Array, dtype: str) -> Iterator[str]:
+    import numpy as np
+
+    if constant(found):
+        one = found.flat[0]
+        where = "in every channel" if right.ndim == 1 else "throughout"
+        yield f"is {instead(one, right.flat[0]) if constant(right) else f'{one:.9g}'} {where}"
+    if same(found, -right):
+        yield "has the opposite sign"
+    order = rearranged(right, found)
+    if order:
+        yield order
+    if dtype in _MANTISSA:
+        yield from (f"looks rounded to {short}" for short in _SHORTER if same(found, stored(right, short)))
+        rounding = 8 * _rounding(found, dtype)
+        for what, function in _functions(np).items():
+            value = function(right)
+            if np.isfinite(value).all() and bool((np.abs(found - value) <= rounding).all()):
+                yield f"holds {what}"
+
+
+_SHORTER = ("bfloat16", "float16")
+
+
+def _functions(np: Any) -> dict[str, Callable[[Array], Array]]:
+    """What a variance is often taken for."""
+    return {
+        "its square root (the standard deviation in place of the variance)": np.sqrt,
+        "its square (the variance in place of the standard deviation)": np.square,
+        "its inverse": lambda values: 1 / values,
+        "the inverse of its square root": lambda values: 1 / np.sqrt(values),
+    }
+
+
+def _rounding(values: Array, dtype: str) -> Array:
+    """Half the spacing of the dtype's numbers at `values`, with a little room for the arithmetic in float64."""
+    import numpy as np
+
+    bits, least = _MANTISSA.get(dtype, (52, 0.0))
+    half = np.ldexp(1.0, np.frexp(values)[1] - bits - 2)
+    room = 4 if bits == _MANTISSA["float64"][0] else 1 + 1e-6
+    return np.asarray(room * np.maximum(half, least))
+
+
+def _interval(low: Array, high: Array, *, without: float) -> Interval | None:
+    """What lies in all intervals; None where nothing does, or where `without` does, for then nothing has changed."""
+    least, most = float(low.max()), float(high.min())
+    return (least, most) if least <= most and not least <= without <= most and isfinite(least + most) else None
+
+
+def _element(name: str, right: Array, found: Array, place: int, dtype: str) -> str:
+    import numpy as np
+
+    index = ", ".join(str(int(i)) for i in np.unravel_index(place, right.shape))
+    where = f"{name}[{index}]" if index else name
+    text = f"{where} is {instead(found.flat[place], right.flat[place])}"
+    bit = _flipped_bit(right.flat[place], found.flat[place], dtype)
+    return text if bit is None else f"{text}: one bit is flipped ({_significance(bit, dtype)})"
+
+
+def _flipped_bit(right: Any, found: Any, dtype: str) -> int | None:
+    """The one bit, counted from the least significant, in which both differ as stored; None where more do."""
+    import numpy as np
+
+    width, kept = _WIDTH.get(dtype), "float32" if dtype == "bfloat16" else dtype
+    if width is None:
+        different = int(right) ^ int(found)
+    else:
+        whole = f"u{np.dtype(kept).itemsize}"
+        different = int(np.array(right, kept).view(whole)) ^ int(np.array(found, kept).view(whole))
+        different >>= 16 if dtype == "bfloat16" else 0
+        if found != found:  # a conversion makes every NaN a quiet one, by the highest bit of its mantissa
+            different &= ~(1 << (_MANTISSA[dtype][0] - 1))
+    return different.bit_length() - 1 if different > 0 and different & (different - 1) == 0 else None
+
+
+def _significance(bit: int, dtype: str) -> str:
+    if dtype not in _WIDTH:
+        return f"bit {bit}"
+    part = "the sign" if bit == _WIDTH[dtype] - 1 else "exponent" if bit >= _MANTISSA[dtype][0] else "mantissa"
+    return f"bit {bit}, {part}"
+
+
+def _unexplained(name: str, right: Array, found: Array, wrong: int) -> str:
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        distance = np.nan_to_num(np.abs(found - right), nan=np.inf)
+    worst = np.unravel_index(int(distance.argmax()), right.shape)
+    where = f"channel {worst[0]}" if right.ndim == 1 else f"[{', '.join(str(int(i)) for i in worst)}]"
+    count = f"{wrong} of {right.size} {'channels' if right.ndim == 1 else 'values'}"
+    text = f"{name} differs in {count}, most in {where}: {instead(found[worst], right[worst])}"
+    everywhere = wrong > 0.9 * right.size
+    return f"{text}; no rule explains it: the values are another checkpoint's, or damaged" if everywhere else text
+
+
+def constant(values: Array) -> bool:
+    """Whether all values are one; false for none."""
+    return bool(values.size and (values == values.flat[0]).all())
