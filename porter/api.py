@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from porter import conversion, port_rules, record
 from porter.counterparts import OutputNames
@@ -21,6 +22,7 @@ from porter.layers.model import Layer
 from porter.network import torch_aliases
 from porter.optimizer.classes import class_written
 from porter.plan import Plan, dtype_called
+from porter.proof import Option, Proof, Witness
 from porter.remarks import inference_notes, left_out_notes, remarks
 from porter.source import Source, SourceOptions, dialect_of, open_source
 from porter.target import fit, parameters_of
@@ -29,6 +31,10 @@ from porter.verification.cases import Options
 from porter.verification.files import TargetOptions, Verification, verify_output
 from porter.verification.network_results import NetworkResult
 from porter.way_back import remarks_on_the_way_back
+
+if TYPE_CHECKING:
+    from porter.configs.api import ConfigTranslation
+    from porter.configured import ConfigFiles
 
 Align = Literal["propose", "apply"]
 StrPath = str | os.PathLike[str]
@@ -78,6 +84,7 @@ class Conversion:
         written: the file that now holds the output; None after a dry run.
         verification: None where it was not asked for.
         warnings: remarks for the user.
+        config: what became of the config that was translated in the same go; None where none was.
     """
 
     source: Source
@@ -86,6 +93,7 @@ class Conversion:
     written: Path | None
     verification: Verification | None
     warnings: tuple[str, ...]
+    config: ConfigTranslation | None = None
 
     @property
     def verified(self) -> bool | None:
@@ -104,6 +112,7 @@ class Conversion:
             "optimizer": self.plan.optimizer and self.plan.optimizer.to_json(),
             "verified": self.verified,
             "verification": self.verification.to_json() if self.verification else None,
+            "config": self.config and self.config.to_json(),
             "warnings": list(self.warnings),
         }
 
@@ -173,6 +182,9 @@ def convert(
     dry_run: bool = False,
     align: Align | None = None,
     inputs: Sequence[NetworkInput] = (),
+    config: StrPath | None = None,
+    config_output: StrPath | None = None,
+    settings: Sequence[tuple[str, str]] = (),
     on_bytes: Callable[[int, int], None] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Conversion:
@@ -192,6 +204,10 @@ def convert(
             DoesNotFit with them, and writes them beside the output as a rules file), or "apply" them where the
             structure leaves no other choice; that needs `inputs`, so that the outcome is verified.
         inputs: of both networks, which are then run whole; needs `model` and `net`.
+        config: a model config that says how layers are configured where `model` or `net` do not.
+        config_output: where that config is written, translated; the layers of the output are then configured as it
+            says. Neither file appears unless both are whole.
+        settings: the user's word on places in it, as for `translate_config`.
         on_bytes: called with (bytes written, bytes in all).
         on_layer: called with (layers verified, layers in all).
 
@@ -208,6 +224,12 @@ def convert(
         raise UsageError("asks for a verification", entry="--input-shape", found="--no-verify")
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None, names=_output_names(write))
     to = destination(Path(output), opened, write)
+    configs = None
+    if config or config_output or settings:
+        from porter.configured import translated
+
+        configs = translated(opened, to.to, _config_files(config, config_output, settings, rules, write))
+        opened = configs.source
     network = _target_network(given, opened.dialect, to.to)
     write = replace(write, own=_names_of(network, to.to))
     plan = plan_for(opened, to.to, write)
@@ -224,22 +246,34 @@ def convert(
         *remarks_on_the_way_back(opened, plan),
         *(f"applied to fit {network}: {one.option}" for one in renames),
         *([] if inputs else port_rules.unchecked_notes(write.renames)),
+        *(configs.notes if configs else ()),
     )
+    translation = configs and configs.translation
     if dry_run:
-        return Conversion(opened, to, plan, None, None, notes)
+        return Conversion(opened, to, plan, None, None, notes, translation)
     verdicts: list[Verification] = []
 
-    def check(path: Path) -> None:
+    def check(path: Path) -> Proof | None:
         # Settings can only be compared where those of both sides are known.
-        configured = TargetOptions(network if given.model and given.net else None)
-        found = verify_output(opened, plan, path, run, configured, on_layer)
-        if inputs:
-            found = replace(found, network=_compare_networks(opened, plan, path, given, inputs, run))
+        configured = TargetOptions(
+            network if given.model and given.net else None, given=configs.given if configs else {}
+        )
+        with Witness(opened.checkpoint, open_checkpoint(path)) as witness:
+            found = verify_output(opened, plan, path, run, configured, on_layer)
+            if inputs:
+                found = replace(found, network=_compare_networks(opened, plan, path, given, inputs, run))
+            found = replace(found, circumstances=witness.circumstances(_told(run, given, configured)))
         verdicts.append(found)
         _demand(found, strict=verify is True or align == "apply", file=to.path)
+        return Proof.of(found)
 
-    written, warnings = conversion.execute(plan, opened, to, write, None if verify is False else check, on_bytes)
-    return Conversion(opened, to, plan, written, verdicts[0] if verdicts else None, (*notes, *warnings))
+    with ExitStack() as stack:
+        publish_config = stack.enter_context(configs.staged()) if configs else None
+        written, warnings = conversion.execute(plan, opened, to, write, None if verify is False else check, on_bytes)
+        if publish_config:
+            publish_config()
+    verdict = verdicts[0] if verdicts else None
+    return Conversion(opened, to, plan, written, verdict, (*notes, *warnings), translation)
 
 
 def verify(
@@ -253,6 +287,8 @@ def verify(
     target_momentum: float | None = None,
     options: Options | None = None,
     inputs: Sequence[NetworkInput] = (),
+    configs: tuple[StrPath, StrPath] | None = None,
+    settings: Sequence[tuple[str, str]] = (),
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Verification:
     """Check a converted file against its source, tensor by tensor, layer by layer, and as whole networks.
@@ -269,6 +305,9 @@ def verify(
             its framework.
         options: how layers are run.
         inputs: of both networks, which are then run whole; needs `model` and `net`.
+        configs: the model configs of the source and of the output. They say how layers are configured where the
+            network on their side does not.
+        settings: the user's word on places in them, as for `translate_config`.
         on_layer: called with (layers verified, layers in all).
 
     Raises:
@@ -282,21 +321,48 @@ def verify(
     given, write = _with_rules(rules, source_options, write_options)
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None, names=_output_names(write))
     to = write.to or dialect_of(open_checkpoint(target))
+    known = None
+    if configs or settings:
+        from porter.configured import compared
+
+        known = compared(opened, to, _config_files(*(configs or (None, None)), settings, rules, write))
+        opened = known.source
     network = _target_network(given, opened.dialect, to)
     write = replace(write, own=_names_of(network, to, written=target))
     plan = plan_for(opened, to, write)
     write, plan = _spread(opened, write, plan, network)
-    configured = TargetOptions(network, target_eps, target_momentum)
+    configured = TargetOptions(network, target_eps, target_momentum, known.given if known else {})
     run = options or Options()
-    found = verify_output(opened, plan, target, run, configured, on_layer)
-    notes = [*found.warnings, *_taken_from_the_record(write)]
-    if inputs:
-        found = replace(found, network=_compare_networks(opened, plan, target, given, inputs, run))
-    else:
+    with Witness(opened.checkpoint, open_checkpoint(target)) as witness:
+        found = verify_output(opened, plan, target, run, configured, on_layer)
+        if inputs:
+            found = replace(found, network=_compare_networks(opened, plan, target, given, inputs, run))
+        found = replace(found, circumstances=witness.circumstances(_told(run, given, configured)))
+    notes = [*found.warnings, *(known.notes if known else ()), *_taken_from_the_record(write)]
+    if not inputs:
         notes += port_rules.unchecked_notes(write.renames)
         if network and given.model and given.net:
             notes.append("--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too")
     return replace(found, warnings=tuple(notes))
+
+
+def _told(run: Options, given: SourceOptions, target: TargetOptions) -> dict[str, Option]:
+    """What of the options decides what a verification shows."""
+    sides: dict[str, Option] = {"model": given.model, "net": given.net, "eps": given.eps, "momentum": given.momentum}
+    return {**asdict(run), **sides, "target_eps": target.eps, "target_momentum": target.momentum}
+
+
+def _config_files(
+    source: StrPath | None,
+    output: StrPath | None,
+    settings: Sequence[tuple[str, str]],
+    rules: Sequence[StrPath],
+    write: WriteOptions,
+) -> ConfigFiles:
+    from porter.configured import ConfigFiles
+
+    paths = (None if path is None else Path(path) for path in (source, output))
+    return ConfigFiles(*paths, settings, [Path(path) for path in rules], write.force)
 
 
 def _names_of(network: str | None, to: Dialect, written: Path | None = None) -> Callable[[], Set[str]] | None:

@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from porter import record, stopping
@@ -24,6 +25,7 @@ from porter.formats.transfer import Chunk, TensorReader
 from porter.formats.writing import write_layout
 from porter.optimizer.carry import optimizer_tree
 from porter.plan import Plan, Step
+from porter.proof import Proof
 from porter.source import Source
 
 Progress = Callable[[int, int], None]
@@ -34,7 +36,7 @@ def execute(
     source: Source,
     to: Destination,
     options: WriteOptions,
-    check: Callable[[Path], None] | None = None,
+    check: Callable[[Path], Proof | None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Path, list[str]]:
     """Write what a plan says.
@@ -45,7 +47,7 @@ def execute(
         to: where it goes.
         options: how it is written.
         check: called with the path of the whole, written, not yet visible output; what it raises stops the
-            conversion and leaves the destination as it was.
+            conversion and leaves the destination as it was, what it returns goes into the record.
         progress: called with (bytes written, bytes in all).
 
     Returns:
@@ -69,14 +71,13 @@ def execute(
                 (folder / main).write_bytes(shards.index_json(parts))
             reader.check_unread()
             done = _record(plan, source, options, reader)
-            beside = record.path_beside(folder / main)
-            beside.write_text(record.to_json(done), "utf-8")
         if _stamps(source) != before:
             raise InputError("changed while it was read", file=source.checkpoint.path, hint="Run it again.")
-        if check:
-            check(folder / main)
+        proof = check(folder / main) if check else None
         stopping.check()
         with _writing(to.path):
+            beside = record.path_beside(folder / main)
+            beside.write_text(record.to_json(replace(done, proof=proof)), "utf-8")
             names = [name for name in parts if name != main]
             _publish(folder, [*names, main], beside.name, to.path.parent, options)
     return to.path.with_name(main), [*warnings, *_stale(to.path, {*parts, main, beside.name})]

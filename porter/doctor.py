@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from porter.verification.mindspore_backend import LOG_LEVEL
 from porter.verification.probe import Facts, Kernel
+from porter.versions import version_of
 
 SCHEMA = "bnport.doctor/1"
 
@@ -99,7 +99,7 @@ class Report:
 def examine() -> Report:
     """Look at everything bnport builds on; takes some seconds, for it starts both frameworks. Raises nothing."""
     running = platform.python_version()
-    versions = {"python": running, **{name: _version(name) for name in ("bnport", *_CORE, *_FRAMEWORKS)}}
+    versions = {"python": running, **{name: version_of(name) for name in ("bnport", *_CORE, *_FRAMEWORKS)}}
     installed = [name for name in _FRAMEWORKS if versions[name]]
     with ThreadPoolExecutor() as pool:
         probed = dict(zip(installed, pool.map(_probe, installed), strict=True))
@@ -109,13 +109,6 @@ def examine() -> Report:
     findings += _traps(versions)
     frameworks = {name: facts if isinstance(facts := probed.get(name), Facts) else None for name in _FRAMEWORKS}
     return Report(versions, frameworks, tuple(findings))
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def _probe(framework: str) -> Facts | str:

@@ -1,4 +1,4 @@
-"""The record of a conversion, `OUTPUT.bnport.json` beside the output: what the way back needs.
+"""The record of a conversion, `OUTPUT.bnport.json` beside the output: what the way back needs, and what was proven.
 
 Names, shapes and dtypes on both sides, and the bytes of the few small tensors that the target format's framework has
 no place for (`num_batches_tracked`). With it, converting OUTPUT back restores the source exactly; without it, the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from porter.layers.settings import Settings
 from porter.layers.training_state import training_state
 from porter.optimizer.model import Carried
 from porter.plan import Fate, Plan, Step
+from porter.proof import Proof
 
 SCHEMA = "bnport.record/1"
 
@@ -50,6 +52,7 @@ class Record:
         shared: as in `WriteOptions`.
         drop: source tensors that were left out on request.
         optimizer: what else of an optimizer travelled; its tensors are no part of `plan`.
+        proof: of the output's last verification; None where there was none.
     """
 
     plan: Plan
@@ -63,6 +66,7 @@ class Record:
     drop: tuple[str, ...] = ()
     optimizer: Carried | None = None
     shared: Mapping[str, str] = field(default_factory=dict)
+    proof: Proof | None = None
 
     @classmethod
     def of(
@@ -84,7 +88,7 @@ class Record:
         settings = {name: layer.settings for name, layer in named.items() if layer.settings}
         renamed = {step.ruled: step.target.name for step in plan.steps if step.ruled and step.target}
         network = (step for step in plan.steps if not step.optimizer)
-        steps = (replace(s, layer=s.layer and paths[s.layer].removeprefix(strip_prefix)) for s in network)
+        steps = (s._replace(layer=s.layer and paths[s.layer].removeprefix(strip_prefix)) for s in network)
         optimizer = plan.optimizer and plan.optimizer.by_the_rules({there: here for here, there in renamed.items()})
         plan = replace(plan, steps=tuple(_by_the_rules(step) for step in steps), optimizer=None)
         name = dtype.name if dtype else None
@@ -97,7 +101,7 @@ class Record:
 
         What training adds to a file - the state of its optimizer - does not count.
         """
-        written = {replace(spec, name=self.renamed.get(spec.name, spec.name)) for spec in self.plan.targets}
+        written = {spec._replace(name=self.renamed.get(spec.name, spec.name)) for spec in self.plan.targets}
         added = training_state({spec.name: spec for spec in specs})
         return {spec for spec in written if spec.name not in added} == {s for s in specs if s.name not in added}
 
@@ -112,8 +116,9 @@ class Record:
 
 def _by_the_rules(step: Step) -> Step:
     """A step as the record keeps it, its target called as before renames."""
-    target = replace(step.target, name=step.ruled) if step.ruled and step.target else step.target
-    return replace(step, target=target, ruled=None)
+    if step.ruled is None or step.target is None:
+        return step
+    return step._replace(target=step.target._replace(name=step.ruled), ruled=None)
 
 
 def is_recorded(dropped: Step) -> bool:
@@ -142,6 +147,7 @@ def to_json(record: Record) -> str:
         "kinds": record.kinds,
         "settings": {name: settings.to_json() for name, settings in record.settings.items()},
         "dropped": {name: data.hex() for name, data in record.dropped.items()},
+        "proof": record.proof and record.proof.to_json(),
         "tensors": [_step_to_json(step) for step in plan.steps],
     }
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")) + "\n"
@@ -173,6 +179,7 @@ def _from_document(document: dict[str, Any]) -> Record:
     steps = tuple(_step_from_json(step) for step in list_of(list, document["tensors"]))
     plan = Plan(one_of(DIALECTS, document["from"]), one_of(DIALECTS, document["to"]), steps)
     dtype, versions, optimizer = document["dtype"], document["versions"], document["optimizer"]
+    proof = document["proof"]
     return Record(
         plan,
         of_type(str, document["strip_prefix"]),
@@ -185,6 +192,7 @@ def _from_document(document: dict[str, Any]) -> Record:
         tuple(list_of(str, document["drop"])),
         None if optimizer is None else Carried.from_json(of_type(dict, optimizer)),
         map_of(str, document["shared"]),
+        None if proof is None else Proof.from_json(of_type(dict, proof)),
     )
 
 
@@ -194,9 +202,29 @@ def read_beside(output: Path) -> Record | None:
     Raises:
         Malformed: it is damaged.
     """
-    paths = (path_beside(output), path_beside(Path(os.path.realpath(output))))
-    path = next((path for path in paths if path.is_file()), None)
+    path = _lying_beside(output)
     return from_json(path.read_bytes(), path) if path else None
+
+
+def replace_beside(output: Path, record: Record) -> None:
+    """Put another record in the place of the one that lies beside a converted file; at no time is there half of one.
+
+    Raises:
+        OSError: the operating system refused.
+    """
+    path = _lying_beside(output)
+    assert path is not None, "there is one"
+    new = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.bnport")
+    try:
+        new.write_text(to_json(record), "utf-8")
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _lying_beside(output: Path) -> Path | None:
+    paths = (path_beside(output), path_beside(Path(os.path.realpath(output))))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _step_to_json(step: Step) -> list[Any]:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +9,7 @@ from click.testing import CliRunner
 from porter import doctor
 from porter.cli.doctor import doctor as command
 from porter.verification.probe import Facts
+from porter.versions import version_of
 
 FRAMEWORKS = ("torch", "mindspore")
 
@@ -24,14 +24,9 @@ def pretend(monkeypatch):
     """Installed versions other than the real ones: `pretend(torch="2.5.1", mindspore=None)`."""
 
     def apply(**versions):
-        def pretended(distribution):
-            if distribution not in versions:
-                return version(distribution)
-            if versions[distribution] is None:
-                raise PackageNotFoundError(distribution)
-            return versions[distribution]
-
-        monkeypatch.setattr(doctor, "version", pretended)
+        monkeypatch.setattr(
+            doctor, "version_of", lambda name: versions[name] if name in versions else version_of(name)
+        )
 
     return apply
 

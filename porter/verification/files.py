@@ -6,7 +6,7 @@ The plan is made anew from the source and the layer rules; what the conversion n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -17,12 +17,14 @@ from porter.formats.transfer import TensorReader
 from porter.layers.classes import settings_of
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
-from porter.layers.settings import DEFAULT_EPS, DEFAULT_MOMENTUM, TARGET, Settings, invert_momentum
+from porter.layers.settings import DEFAULT_EPS, DEFAULT_MOMENTUM, TARGET, Given, Settings, invert_momentum, with_given
 from porter.optimizer.carry import wrong_settings
 from porter.plan import Plan, Step
+from porter.proof import Circumstances
 from porter.source import Source
 from porter.verification.cases import LayerCase, Options, Side
 from porter.verification.copies import TensorProblem, check_structure, compare_tensor
+from porter.verification.copy_faults import explain
 from porter.verification.network_results import NetworkResult
 from porter.verification.pairing import layer_path
 from porter.verification.results import Check, LayerResult
@@ -37,11 +39,13 @@ class TargetOptions:
     Attributes:
         network: the target network, `module:factory` or `file.py:factory`, in the output's framework.
         eps, momentum: for every batch normalisation, momentum in the output's own terms.
+        given: layer -> settings as the output's config says them, in PyTorch's terms.
     """
 
     network: str | None = None
     eps: float | None = None
     momentum: float | None = None
+    given: Mapping[str, Mapping[str, Given]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Verification:
         layers: one result for each batch normalisation, in order.
         compared: number of tensors compared with the source, element by element.
         cast: how many of those were compared with the source rounded to another dtype, as the plan says.
+        circumstances: when, with what and on which bytes it ran; None where it was not asked for.
         problems: what is wrong with the output's tensors.
         network: the verdict on both networks run whole; None where that was not asked for.
         warnings: what the user must know to weigh the verdict.
@@ -63,6 +68,7 @@ class Verification:
     warnings: tuple[str, ...] = ()
     network: NetworkResult | None = None
     cast: int = 0
+    circumstances: Circumstances | None = None
 
     @property
     def not_run(self) -> list[LayerResult]:
@@ -94,6 +100,7 @@ class Verification:
                 "problems": [problem.to_json() for problem in self.problems],
             },
             "warnings": list(self.warnings),
+            "circumstances": self.circumstances and self.circumstances.to_json(),
         }
 
 
@@ -124,7 +131,8 @@ def verify_output(
     unusable = {problem.name for problem in problems}
     with TensorReader(source.checkpoint) as theirs, TensorReader(checkpoint) as ours:
         comparable = [step for step in plan.steps if step.target and step.target.name not in unusable]
-        problems += [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
+        differing = [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
+        problems += explain(differing, comparable, theirs, ours)
         modules = _target_modules(target, plan.to)
         norms = list(_norms(source, plan, checkpoint))
         known = [norm for norm in norms if norm.path in modules or not target.network]
@@ -236,7 +244,7 @@ def _case(
 ) -> LayerCase:
     layer = norm.layer
     assert layer.settings is not None, "only batch normalisations become cases"
-    settings = _target_settings(layer.settings, facts, target, plan.to)
+    settings = _target_settings(layer, facts, target, plan.to)
     return LayerCase(
         layer.name,
         layer.kind,
@@ -283,12 +291,16 @@ def _target_modules(target: TargetOptions, dialect: Dialect) -> dict[str, Module
     return {facts.name: facts for facts in load(target.network)}
 
 
-def _target_settings(
-    settings: Settings, facts: ModuleFacts | None, target: TargetOptions, dialect: Dialect
-) -> Settings:
-    """How the layer is configured in the output's framework, in PyTorch's terms."""
-    configured = settings_of(facts, "network") if facts else None
-    settings = configured or settings
+def _target_settings(layer: Layer, facts: ModuleFacts | None, target: TargetOptions, dialect: Dialect) -> Settings:
+    """How the layer is configured in the output's framework, in PyTorch's terms.
+
+    Where both a network and a config say how, the network counts that is not as the source: either may be wrong.
+    """
+    source = layer.settings or Settings()
+    settings = (settings_of(facts, "network") if facts else None) or source
+    for setting, given in target.given.get(layer.name, {}).items():
+        if getattr(settings, setting) == getattr(source, setting):
+            settings = with_given(settings, setting, given)
     if target.eps is not None:
         settings = replace(settings, eps=target.eps)
     if target.momentum is not None:
