@@ -248,7 +248,7 @@ def convert(
         *([] if inputs else port_rules.unchecked_notes(write.renames)),
         *(configs.notes if configs else ()),
     )
-    translation = configs and configs.translation
+    translation = configs.translation if configs else None
     if dry_run:
         return Conversion(opened, to, plan, None, None, notes, translation)
     verdicts: list[Verification] = []
@@ -325,7 +325,8 @@ def verify(
     if configs or settings:
         from porter.configured import compared
 
-        known = compared(opened, to, _config_files(*(configs or (None, None)), settings, rules, write))
+        here, there = configs or (None, None)
+        known = compared(opened, to, _config_files(here, there, settings, rules, write))
         opened = known.source
     network = _target_network(given, opened.dialect, to)
     write = replace(write, own=_names_of(network, to, written=target))
@@ -361,8 +362,8 @@ def _config_files(
 ) -> ConfigFiles:
     from porter.configured import ConfigFiles
 
-    paths = (None if path is None else Path(path) for path in (source, output))
-    return ConfigFiles(*paths, settings, [Path(path) for path in rules], write.force)
+    here, there = (None if path is None else Path(path) for path in (source, output))
+    return ConfigFiles(here, there, settings, [Path(path) for path in rules], write.force)
 
 
 def _names_of(network: str | None, to: Dialect, written: Path | None = None) -> Callable[[], Set[str]] | None:

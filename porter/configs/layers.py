@@ -15,9 +15,7 @@ from porter.configs.names import holds_arguments, is_section, names_norms, snake
 from porter.configs.references import Path, decimal_of, is_number
 from porter.configs.terms import TERMS, TRACK, USE_BATCH, Dialect, inverted
 from porter.configs.tree import Place, Scalar
-from porter.layers.settings import Statistics
-
-Value = float | bool | Statistics | None
+from porter.layers.settings import Value
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from math import isclose
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from porter.configs.files import read
-from porter.configs.layers import Said, Value, of_layers, values_in
+from porter.configs.layers import Said, of_layers, values_in
 from porter.configs.model import Found, Site
 from porter.configs.record import read_beside
 from porter.configs.signature import installed_signature
@@ -24,7 +24,7 @@ from porter.configs.tree import Document
 from porter.errors import Undecided
 from porter.layers import kinds
 from porter.layers.model import Layer
-from porter.layers.settings import CONFIG, TARGET, Settings, invert_momentum
+from porter.layers.settings import CONFIG, TARGET, Given, Settings, Value, invert_momentum, with_given
 
 # Settings that went through float32, or momentum through 1 - momentum, are still the same.
 _SAME = 1e-6
@@ -45,13 +45,6 @@ class SideConfig:
     def origin(self, one: Said) -> str:
         """Where one value comes from, for `Settings.known_from`."""
         return f"{CONFIG} {self.name}:{one.place.line}"
-
-
-class Given(NamedTuple):
-    """A setting of a layer, and where it comes from as in `Settings.known_from`."""
-
-    value: Value
-    origin: str
 
 
 @dataclass(frozen=True)
@@ -177,7 +170,7 @@ class _Reading:
             self.unsettled.setdefault((setting, tuple(candidates)), []).append(name)
             return settings
         self.agreed[name][setting] = chosen
-        return with_setting(settings, setting, Given(chosen.value, self.config.origin(chosen)))
+        return with_given(settings, setting, Given(chosen.value, self.config.origin(chosen)))
 
     def _is_known(self, settings: Settings, setting: str) -> bool:
         """Whether somebody nearer to the layer than its config says it; in PyTorch's files, its tensors do."""
@@ -230,13 +223,6 @@ def _in_output(setting: str, right: Said | None, candidates: Sequence[Said], tar
         return Given(getattr(Settings(), setting), f"{CONFIG} {target.name}, which does not say it")
     one = next((one for one in candidates if right and _same(one.value, right.value)), candidates[0])
     return Given(one.value, target.origin(one))
-
-
-def with_setting(settings: Settings, setting: str, given: Given) -> Settings:
-    """`settings` with one of them given."""
-    known_from = {**settings.known_from, setting: given.origin}
-    changed: dict[str, Any] = {setting: given.value, "known_from": known_from}
-    return replace(settings, **changed)
 
 
 def _same(a: Value, b: Value) -> bool:

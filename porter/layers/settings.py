@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from porter.formats.strict_json import map_of, of_type, one_of
 
@@ -58,7 +58,7 @@ class Settings:
 
     def to_json(self) -> dict[str, object]:
         """The fields by name."""
-        return asdict(self)
+        return {**vars(self), "known_from": dict(self.known_from)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Settings:
@@ -74,6 +74,23 @@ class Settings:
             one_of(get_args(Statistics), value["statistics"]),
             map_of(str, value["known_from"]),
         )
+
+
+# Of any of the settings.
+Value = float | bool | Statistics | None
+
+
+class Given(NamedTuple):
+    """A setting of a layer, and where it comes from as in `Settings.known_from`."""
+
+    value: Value
+    origin: str
+
+
+def with_given(settings: Settings, setting: str, given: Given) -> Settings:
+    """`settings` with one of them given."""
+    changed: dict[str, Any] = {setting: given.value, "known_from": {**settings.known_from, setting: given.origin}}
+    return replace(settings, **changed)
 
 
 def invert_momentum(momentum: float) -> float:

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from translations import PARSERS, Format
 
-from porter.configs.layers import Said, Value, of_layers, values_in
+from porter.configs.layers import Said, of_layers, values_in
 from porter.configs.sites import find
 from porter.configs.terms import Dialect
 from porter.configs.tree import Place
+from porter.layers.settings import Value
 
 NAMES = (
     *("backbone.layer1.0.bn1", "backbone.layer1.0.bn2", "backbone.layer2.0.bn1"),

@@ -1,0 +1,123 @@
+"""A checkpoint beside its config: how its layers are configured on both sides of a conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from porter.configs.api import ConfigOptions, ConfigTranslation, planned, told_by
+from porter.configs.files import parse
+from porter.configs.sides import Configured, SideConfig, configured, in_output, read_side, side_of
+from porter.configs.signature import installed_signature
+from porter.configs.told import Told
+from porter.configs.writing import staged
+from porter.errors import UsageError
+from porter.layers.kinds import Dialect
+from porter.layers.settings import Given
+from porter.source import Source
+
+
+@dataclass(frozen=True)
+class Configs:
+    """What is known of a conversion's layers from configs.
+
+    Attributes:
+        source: the checkpoint, its layers with the settings that only its config knows.
+        given: layer -> settings on the output's side, where the config there says them.
+        notes: remarks for the user.
+        translation: of the config, where it is translated in the same go.
+        force: the translated config may replace a file.
+    """
+
+    source: Source
+    given: Mapping[str, Mapping[str, Given]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    translation: ConfigTranslation | None = None
+    force: bool = False
+
+    @contextmanager
+    def staged(self) -> Iterator[Callable[[], None]]:
+        """The translated config, if there is one, written beside its place; yields what moves it there.
+
+        Raises:
+            UsageError: a file is in the way.
+            FileIOError: the operating system refused.
+        """
+        outputs = self.translation.outputs if self.translation else []
+        with staged(outputs, backup=False, force=self.force) as waiting:
+            yield waiting.publish
+
+
+@dataclass(frozen=True)
+class ConfigFiles:
+    """The configs that a user names.
+
+    Attributes:
+        source: of the checkpoint that is read; None where there is none.
+        output: of the converted one: written by `convert`, read by `verify`.
+        settings, rules: the user's word on places in them, as in `porter.configs.api.ConfigOptions`.
+        force: replace an existing `output`.
+    """
+
+    source: Path | None = None
+    output: Path | None = None
+    settings: Sequence[tuple[str, str]] = ()
+    rules: Sequence[Path] = ()
+    force: bool = False
+
+    def told(self) -> Told:
+        return told_by(self.settings, self.rules)
+
+
+def translated(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
+    """The config of a checkpoint that is to be converted, in the terms of `to` where `files.output` is given.
+
+    Raises:
+        UsageError: an output or settings without a config; an output that exists.
+        Undecided, InputError, FileIOError: as `porter.configs.api.translate_config`.
+    """
+    if files.source is None:
+        for option, value in (("--config-output", files.output), ("--setting", files.settings)):
+            if value:
+                raise UsageError("needs the config", entry=option, hint="Name it with --config.")
+        return Configs(source)
+    told = files.told()
+    known, source = _of_source(source, files.source, told)
+    if files.output is None:
+        told.demand_all_used()
+        return Configs(source, notes=known.notes)
+    options = ConfigOptions(to, source.dialect, settings=files.settings, rules=files.rules, force=files.force)
+    translation = planned(files.source, options, output=files.output)
+    given = in_output(known, _translated_side(translation, to, told))
+    return Configs(source, given, known.notes, translation, files.force)
+
+
+def compared(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
+    """The configs of both sides of a conversion, as they are.
+
+    Raises:
+        Undecided, InputError, FileIOError: as `porter.configs.sides.read_side`.
+        UsageError: settings without configs, or one that matches nothing.
+    """
+    if files.source is None or files.output is None:
+        raise UsageError("needs the configs of both sides", entry="--setting", hint="Name them with --config.")
+    told = files.told()
+    known, source = _of_source(source, files.source, told)
+    target = read_side(files.output, to, told)
+    told.demand_all_used()
+    return Configs(source, in_output(known, target), known.notes)
+
+
+def _of_source(source: Source, path: Path, told: Told) -> tuple[Configured, Source]:
+    known = configured(source.layers, read_side(path, source.dialect, told), source.dialect)
+    return known, replace(source, layers=known.layers)
+
+
+def _translated_side(translation: ConfigTranslation, to: Dialect, told: Told) -> SideConfig:
+    """What the translated text says: it is read like any other, so that a wrong translation shows."""
+    (file,) = translation.files
+    signature = file.record.signature if file.record else installed_signature()
+    told = told.after(file.record.settings) if file.record else told
+    return side_of(parse(file.file.format, file.after), str(file.output), to, told, to, signature)
