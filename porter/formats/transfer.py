@@ -15,7 +15,7 @@ from isal.isal_zlib import crc32
 
 from porter.errors import ChecksumMismatch, FileIOError, Malformed, Truncated, Unsupported
 from porter.formats.dtypes import BFLOAT16
-from porter.formats.model import Checkpoint, Extent, StoredTensor
+from porter.formats.model import Checkpoint, Extent, StoredTensor, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,15 +70,7 @@ class TensorReader(AbstractContextManager["TensorReader"]):
         Raises:
             Unsupported: numpy has no such element type (the 8-bit floats).
         """
-        import numpy as np
-
-        spec = self.checkpoint.tensors[name].spec
-        data = bytearray().join(bytes(chunk) for chunk in self.chunks(name))
-        if spec.dtype is BFLOAT16:
-            return widen_bfloat16(np.frombuffer(data, "<u2")).reshape(spec.shape)
-        if spec.dtype.numpy is None:
-            raise Unsupported("its numbers cannot be computed with", entry=name, found=spec.dtype)
-        return np.frombuffer(data, spec.dtype.numpy).reshape(spec.shape)
+        return as_array(self.checkpoint.tensors[name].spec, self.chunks(name))
 
     def check_unread(self) -> None:
         """Check the promised checksums of all bytes that `chunks` has not passed over from beginning to end.
@@ -187,6 +179,22 @@ class StoredBytes:
     def __iter__(self) -> Iterator[Chunk]:
         for extent in self.extents:
             yield from self.reader.read(extent)
+
+
+def as_array(spec: TensorSpec, chunks: Iterable[Chunk]) -> NDArray[Any]:
+    """The bytes of a tensor as a numpy array of its shape; bfloat16 exactly widened to float32.
+
+    Raises:
+        Unsupported: numpy has no such element type (the 8-bit floats).
+    """
+    import numpy as np
+
+    data = bytearray().join(bytes(chunk) for chunk in chunks)
+    if spec.dtype is BFLOAT16:
+        return widen_bfloat16(np.frombuffer(data, "<u2")).reshape(spec.shape)
+    if spec.dtype.numpy is None:
+        raise Unsupported("its numbers cannot be computed with", entry=spec.name, found=spec.dtype)
+    return np.frombuffer(data, spec.dtype.numpy).reshape(spec.shape)
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -21,6 +21,8 @@ class TensorProblem:
         problem: `missing`, `unexpected`, `type` or `values`.
         text: what is wrong, in words.
         layer: name of the layer it belongs to, None outside of any.
+        fault: what explains the values found, as a predicate ("is multiplied by 2"); None for other problems, and
+            where nobody looked.
     """
 
     name: str
@@ -28,6 +30,7 @@ class TensorProblem:
     problem: str
     text: str
     layer: str | None = None
+    fault: str | None = None
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)

@@ -42,7 +42,9 @@ def describe(name: str, right: Array, found: Array, dtype: str) -> str:
 
     wrong = np.flatnonzero(~equal_elements(right, found).ravel())
     if len(wrong) == 0:
-        return f"{name} differs in the sign of zeros, or in the bits of NaN, only"
+        wrong = np.flatnonzero((np.signbit(right) != np.signbit(found)).ravel())
+    if len(wrong) == 0:
+        return f"{name} differs in the bits of NaN only"
     if len(wrong) == 1 or (len(wrong) <= _FEW and 2 * len(wrong) < right.size):
         return ", ".join(_element(name, right, found, int(place), dtype) for place in wrong)
     with np.errstate(all="ignore"):

@@ -1,0 +1,73 @@
+"""What explains the wrong values of a tensor: another tensor's, or its own, changed (`value_faults`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+from porter.conversion import bytes_of
+from porter.formats.transfer import Chunk, TensorReader, as_array
+from porter.plan import Step
+from porter.verification.copies import TensorProblem
+from porter.verification.value_faults import describe
+
+# A file that is wrong throughout is told by its first tensors; more bytes than this are not looked into.
+_BUDGET = 256 << 20
+# Names of tensors that hold the same values: more are counted.
+_SHOWN = 3
+
+
+def explain(
+    problems: Sequence[TensorProblem], steps: Sequence[Step], theirs: TensorReader, ours: TensorReader
+) -> list[TensorProblem]:
+    """`problems` with what explains the values found.
+
+    Args:
+        problems: all of values.
+        steps: those that were compared, whose readers are `theirs`, of the source, and `ours`, of the output.
+    """
+    by_name = {step.target.name: step for step in steps if step.target}
+    sizes = {_size(by_name[problem.name]) for problem in problems}
+    homes: dict[bytes, list[str]] = {}
+    for name, step in by_name.items():
+        if _size(step) in sizes:
+            homes.setdefault(_digest(bytes_of(step, theirs, [])), []).append(name)
+    budget, explained = _BUDGET, []
+    for problem in problems:
+        step = by_name[problem.name]
+        budget -= _size(step)
+        fault = _fault(problem.name, step, homes, theirs, ours) if budget >= 0 else None
+        explained.append(replace(problem, fault=fault, text=f"{fault} ({problem.text})") if fault else problem)
+    return explained
+
+
+def _fault(
+    name: str, step: Step, homes: Mapping[bytes, list[str]], theirs: TensorReader, ours: TensorReader
+) -> str | None:
+    import numpy as np
+
+    assert step.target is not None, "tensors that are not written are not compared"
+    if step.target.dtype.numpy is None and step.target.dtype.name != "bfloat16":
+        return None
+    right, found = as_array(step.target, bytes_of(step, theirs, [])), ours.array(name)
+    if right.dtype.kind == "c":
+        return None
+    wide = np.float64 if right.dtype.kind == "f" else np.int64
+    right, found = right.astype(wide), found.astype(wide)
+    others = homes.get(_digest(ours.chunks(name)), []) if found.size > 1 and np.ptp(found) > 0 else []
+    if others:
+        more = f" or {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        return f"holds the values of {' or '.join(others[:_SHOWN])}{more}"
+    return describe("", right, found, step.target.dtype.name).strip()
+
+
+def _size(step: Step) -> int:
+    return step.target.nbytes if step.target else 0
+
+
+def _digest(chunks: Iterable[Chunk]) -> bytes:
+    digest = sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.digest()
