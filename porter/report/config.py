@@ -10,7 +10,8 @@ from rich.markup import escape
 from porter.configs.api import ConfigTranslation, TranslatedConfig
 from porter.configs.changes import Remark
 from porter.errors import printable
-from porter.report.console import new_table, plural, show_warnings, stdout
+from porter.report.console import new_table, show_warnings, stdout
+from porter.report.summary import plural
 from porter.report.terminal import FRAMEWORK
 
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}

@@ -75,7 +75,3 @@ def new_table(*columns: str) -> Table:
 
 def counted(name: str, count: int) -> str:
     return escape(printable(name)) + (f" [dim]x{count}[/]" if count > 1 else "")
-
-
-def plural(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

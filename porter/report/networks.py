@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from porter.errors import printable
-from porter.report.console import new_table, plural
+from porter.report.console import new_table
+from porter.report.summary import plural
 from porter.verification.network_results import Activation, ModeResult, NetworkResult, Where
 
 # Rows shown before and after the first divergence, and problems of loading.

@@ -10,13 +10,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from porter.errors import printable
-from porter.report.console import counted, new_table, plural, show_warnings, stdout
+from porter.report.console import counted, new_table, show_warnings, stdout
 from porter.report.fold import fold
 from porter.report.networks import show_network
+from porter.report.summary import Head, summary
 from porter.verification.copies import TensorProblem
 from porter.verification.files import Verification
 from porter.verification.results import PARAMETERS, Check, LayerResult
 
+_COLOURS: dict[Head, str] = {"VERIFIED": "green", "NOT VERIFIED": "yellow", "VERIFICATION FAILED": "red"}
 _SHORT = {"eval after training": "after", "statistics": "stats"}
 # More problems than this are counted, not printed: a wrong file has thousands.
 _SHOWN = 12
@@ -43,7 +45,8 @@ def show_verification(verification: Verification, *, verbose: bool) -> None:
         console.print(f"... and {unseen} more; --json lists all")
     if verification.network:
         show_network(console, verification.network, verbose=verbose)
-    console.print(_summary(verification, failed))
+    head, sentence = summary(verification)
+    console.print(f"[bold {_COLOURS[head]}]{head}[/] {escape(printable(sentence, 2000))}")
 
 
 def _verification_table(verification: Verification, verbose: bool) -> Table:
@@ -117,54 +120,3 @@ def _show_failure(console: Console, name: str, layers: list[LayerResult]) -> Non
 def _problem(problem: TensorProblem) -> str:
     came_from = f" (from {problem.source})" if problem.source and problem.source != problem.name else ""
     return printable(f"{problem.name}{came_from}: {problem.text}", 1000)
-
-
-def _summary(verification: Verification, failed: list[LayerResult]) -> str:
-    layers = len(verification.layers)
-    if verification.verified:
-        whole = "; both networks agree" if verification.network else ""
-        return f"[bold green]VERIFIED[/] {_equal(verification)}; {_ran(layers)}{whole}."
-    skipped = verification.not_run
-    if verification.ok and not skipped:
-        return (
-            f"[bold yellow]NOT VERIFIED[/] {_equal(verification)}; {_ran(layers)}; the networks could "
-            "not be compared whole, as said above."
-        )
-    if verification.ok:
-        note = next((check.note for check in skipped[0].checks if check.ok is None and check.note), "")
-        return (
-            f"[bold yellow]NOT VERIFIED[/] {_equal(verification)}, but {len(skipped)} of {layers} "
-            f"layers were not run: {escape(note.rstrip('.'))}. bnport doctor says what runs here."
-        )
-    return f"[bold red]VERIFICATION FAILED[/] {_next_step(verification, failed)}"
-
-
-def _equal(verification: Verification) -> str:
-    after = f" ({verification.cast} after the cast)" if verification.cast else ""
-    return f"{plural(verification.compared, 'tensor')} equal the source's{after}"
-
-
-def _ran(layers: int) -> str:
-    return f"{plural(layers, 'layer')} run, all within bounds" if layers else "no batch normalisation to run"
-
-
-def _next_step(verification: Verification, failed: list[LayerResult]) -> str:
-    if not verification.problems and not failed:
-        return (
-            "the file is right, but the networks do not load it, or compute different things with it. Mend the "
-            "target network, as said above, and verify again."
-        )
-    causes = {layer.cause for layer in failed}
-    if verification.problems or "parameters" in causes:
-        counts = [plural(len(verification.problems), "tensor"), *([plural(len(failed), "layer")] if failed else [])]
-        return f"{' and '.join(counts)} wrong in the output. Write it anew: bnport convert SOURCE -o OUTPUT --force"
-    layers = plural(len(failed), "layer")
-    if "settings" in causes:
-        return (
-            f"{layers} behave differently although the parameters are right: the settings differ. Mend them in the "
-            "target network, as said above, and verify again."
-        )
-    return (
-        f"{layers} depart from the reference although parameters and settings are right: no fault of the conversion. "
-        "Loosen --atol or --rtol if they were given; else please report it, with what bnport doctor shows."
-    )
