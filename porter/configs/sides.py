@@ -24,7 +24,7 @@ from porter.configs.tree import Document
 from porter.errors import Undecided
 from porter.layers import kinds
 from porter.layers.model import Layer
-from porter.layers.settings import CONFIG, TARGET, Given, Settings, Value, invert_momentum, with_given
+from porter.layers.settings import CONFIG, NOT_SAID, TARGET, Given, Settings, Value, invert_momentum, with_given
 
 # Settings that went through float32, or momentum through 1 - momentum, are still the same.
 _SAME = 1e-6
@@ -220,7 +220,7 @@ def in_output(source: Configured, target: SideConfig) -> dict[str, dict[str, Giv
 
 def _in_output(setting: str, right: Said | None, candidates: Sequence[Said], target: SideConfig) -> Given:
     if not candidates:
-        return Given(getattr(Settings(), setting), f"{CONFIG} {target.name}, which does not say it")
+        return Given(getattr(Settings(), setting), f"{NOT_SAID} {target.name}")
     one = next((one for one in candidates if right and _same(one.value, right.value)), candidates[0])
     return Given(one.value, target.origin(one))
 

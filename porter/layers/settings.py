@@ -32,6 +32,8 @@ USE_BATCH_STATISTICS: Mapping[Statistics, bool | None] = {"tracked": None, "batc
 TARGET = "target network"
 # A model config; behind it file and line.
 CONFIG = "config"
+# The framework's default, for the config behind this could say it and does not.
+NOT_SAID = "default, not said in"
 
 DEFAULT_EPS = 1e-5
 DEFAULT_MOMENTUM = 0.1

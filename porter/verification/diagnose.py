@@ -15,7 +15,7 @@ from itertools import combinations, permutations
 from math import isclose
 from typing import TYPE_CHECKING, Protocol
 
-from porter.layers.settings import Settings, Statistics, invert_momentum
+from porter.layers.settings import CONFIG, NOT_SAID, Settings, Statistics, invert_momentum
 from porter.verification.bounds import stored
 from porter.verification.cases import LayerCase, Side
 from porter.verification.rearranged import permuted, same
@@ -205,14 +205,32 @@ def _settings_faults(case: LayerCase) -> list[str]:
     right, found = case.source.settings, case.target.settings
     faults = []
     if not isclose(found.eps, right.eps, rel_tol=_SAME_SETTING):
-        faults.append(f"eps is {found.eps:g} where {right.eps:g} was expected")
+        faults.append(f"eps is {found.eps:g} where {right.eps:g} was expected{_where(found, 'eps')}")
     if found.statistics != right.statistics:
-        faults.append(f"{_FLAGS[found.statistics]} where {_FLAGS[right.statistics]} was expected")
+        where = _where(found, "statistics")
+        faults.append(f"{_FLAGS[found.statistics]} where {_FLAGS[right.statistics]} was expected{where}")
     elif right.statistics == "tracked" and not _same_momentum(found.momentum, right.momentum):
-        fault = f"momentum is {_setting(found.momentum)} where {_setting(right.momentum)} was expected"
-        uninverted = _same_momentum(found.momentum, _inverted(right))
-        faults.append(f"{fault}: it was not inverted, or inverted twice" if uninverted else fault)
+        faults.append(_momentum_fault(case))
     return faults
+
+
+def _momentum_fault(case: LayerCase) -> str:
+    right, found = case.source.settings, case.target.settings
+    where = _where(found, "momentum")
+    uninverted = _same_momentum(found.momentum, _inverted(right))
+    if uninverted and found.known_from.get("momentum", "").startswith(CONFIG):
+        written = _setting(_inverted(right) if case.source.dialect == "mindspore" else right.momentum)
+        return (
+            f"momentum {written} on both sides{where}: the output's config was not translated; bnport config does it"
+        )
+    fault = f"momentum is {_setting(found.momentum)} where {_setting(right.momentum)} was expected{where}"
+    return f"{fault}: it was not inverted, or inverted twice" if uninverted else fault
+
+
+def _where(settings: Settings, name: str) -> str:
+    """Where the output's config says a setting, or that it does not, in brackets; "" where no config was asked."""
+    origin = settings.known_from.get(name, "")
+    return f" ({origin.removeprefix(CONFIG).strip()})" if origin.startswith((CONFIG, NOT_SAID)) else ""
 
 
 def _same_momentum(a: float | None, b: float | None) -> bool:
