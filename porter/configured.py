@@ -88,7 +88,7 @@ def translated(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
     if files.output is None:
         told.demand_all_used()
         return Configs(source, notes=known.notes)
-    options = ConfigOptions(to, source.dialect, settings=files.settings, rules=files.rules, force=files.force)
+    options = ConfigOptions(to, source.dialect, settings=files.settings, rules=files.rules)
     translation = planned(files.source, options, output=files.output)
     given = in_output(known, _translated_side(translation, to, told))
     return Configs(source, given, known.notes, translation, files.force)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from porter.cli.options import PATH, pairs, print_json
+from porter.cli.options import PATH, print_json, setting_option
 from porter.configs.api import ConfigOptions, translate_config
 from porter.configs.terms import Signature
 from porter.errors import VerificationFailed
@@ -25,15 +25,7 @@ from porter.layers.kinds import DIALECTS
 @click.option("--no-backup", is_flag=True, help="With --in-place: keep no .bak.")
 @click.option("--diff", is_flag=True, help="Print a unified diff instead of the table.")
 @click.option("--check", is_flag=True, help="Write nothing; exit with 1 if anything would change.")
-@click.option(
-    "--setting",
-    "settings",
-    multiple=True,
-    callback=pairs("PATH=SETTING, such as 'MODEL.NECK.*.MOM=momentum'"),
-    metavar="PATH=SETTING",
-    help="Say what a place is: 'MODEL.NECK.*.MOM=momentum', wildcards as in --layer; 'keep' leaves it "
-    "alone. Repeatable.",
-)
+@setting_option
 @click.option("--rules", multiple=True, type=PATH, help="A rules file with [settings]. Repeatable.")
 @click.option(
     "--signature",

@@ -10,12 +10,14 @@ import click
 
 from porter import api
 from porter.cli.options import (
+    PATH,
     input_shape_option,
     name_options,
     output_options,
     print_json,
     progress,
     run_options,
+    setting_option,
     size,
     source_options,
     take_name_options,
@@ -63,6 +65,17 @@ class _Convert(click.Command):
     help="Where names do not match the target network's (--net, or --model for PyTorch), propose renames from the "
     "structure, as a rules file; =apply applies them where they are unique (needs --input-shape).",
 )
+@click.option(
+    "--config",
+    type=PATH,
+    help="A model config of SOURCE's network. It says eps, momentum and the like where --model and --net do not.",
+)
+@click.option(
+    "--config-output",
+    type=PATH,
+    help="Write that config translated, too; layers are then verified as it says. Neither file appears alone.",
+)
+@setting_option
 @source_options
 @input_shape_option
 @run_options
@@ -79,6 +92,9 @@ def convert(
     align: api.Align | None,
     rules: tuple[Path, ...],
     inputs: tuple[NetworkInput, ...],
+    config: Path | None,
+    config_output: Path | None,
+    settings: tuple[tuple[str, str], ...],
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -113,6 +129,9 @@ def convert(
                 dry_run=dry_run,
                 align=align,
                 inputs=inputs,
+                config=config,
+                config_output=config_output,
+                settings=settings,
                 on_bytes=advance("writing"),
                 on_layer=advance("verifying"),
             )
@@ -127,4 +146,8 @@ def convert(
     elif not quiet:
         from porter.report.terminal import show_conversion
 
+        if done.config:
+            from porter.report.config import show_config_beside
+
+            show_config_beside(done.config)
         show_conversion(done, verbose=verbose)

@@ -86,6 +86,16 @@ input_shape_option = click.option(
     "4x16:100 holds whole numbers below 100. Repeatable, for networks of several inputs.",
 )
 
+setting_option = click.option(
+    "--setting",
+    "settings",
+    multiple=True,
+    callback=pairs("PATH=SETTING, such as 'MODEL.NECK.*.MOM=momentum'"),
+    metavar="PATH=SETTING",
+    help="Say what a place in a config is: 'MODEL.NECK.*.MOM=momentum', wildcards as in --layer; 'keep' leaves it "
+    "alone. Repeatable.",
+)
+
 source_options = _together(
     click.option("--from", "from_", type=click.Choice(DIALECTS), help="Whose names SOURCE bears."),
     click.option("--key", help="Where in a .pth the state dict lies, such as 'state_dict' or 'ema.model'."),

@@ -9,12 +9,14 @@ import click
 
 from porter import api
 from porter.cli.options import (
+    PATH,
     input_shape_option,
     name_options,
     output_options,
     print_json,
     progress,
     run_options,
+    setting_option,
     source_options,
     take_name_options,
     take_run_options,
@@ -33,6 +35,15 @@ from porter.verification.activations import NetworkInput
 @click.option(
     "--target-momentum", type=float, help="Their momentum, in OUTPUT's terms (default: the source's, translated)."
 )
+@click.option(
+    "--config",
+    "configs",
+    nargs=2,
+    type=PATH,
+    metavar="CONFIG CONFIG",
+    help="The model configs of SOURCE and of OUTPUT: each layer is run as its own side's config says.",
+)
+@setting_option
 @source_options
 @input_shape_option
 @run_options
@@ -43,6 +54,8 @@ def verify(
     target_eps: float | None,
     target_momentum: float | None,
     inputs: tuple[NetworkInput, ...],
+    configs: tuple[Path, Path] | None,
+    settings: tuple[tuple[str, str], ...],
     rules: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
@@ -53,9 +66,10 @@ def verify(
 
     Every tensor is compared bit for bit, and every batch normalisation is run in both frameworks - in evaluation, in
     training, and its statistics over several steps - and measured against a float64 reference. --model and --net name
-    the two networks, whose own eps and momentum the layers then use: a momentum that was pasted without inverting it
-    shows here. With --input-shape, the two networks are loaded, strictly, and run whole on one input, in evaluation
-    and in training; the first layer whose results part is named, with the likely cause.
+    the two networks, whose own eps and momentum the layers then use, --config the two model configs: a momentum that
+    was pasted without inverting it shows here. With --input-shape, the two networks are loaded, strictly, and run
+    whole on one input, in evaluation and in training; the first layer whose results part is named, with the likely
+    cause.
     """
     write = take_name_options(given)
     with progress(show=not (quiet or as_json)) as advance:
@@ -69,6 +83,8 @@ def verify(
             target_momentum=target_momentum,
             options=take_run_options(given),
             inputs=inputs,
+            configs=configs,
+            settings=settings,
             on_layer=advance("verifying"),
         )
     if as_json:

@@ -28,6 +28,16 @@ def show_config(done: ConfigTranslation, *, diff: bool) -> None:
         stdout().print(_summary(done))
 
 
+def show_config_beside(done: ConfigTranslation) -> None:
+    """Print what became of the config that was translated with a checkpoint; remarks go to standard error."""
+    _show_table(done)
+    show_warnings(_remarks(done))
+    for file in done.files:
+        changes = plural(len(file.translation.changes), "change")
+        output = escape(printable(str(file.output)))
+        stdout().print(f"[bold]{_name(file)}[/] -> [bold]{output}[/] ({FRAMEWORK[done.to]}): {changes}")
+
+
 def _show_diff(done: ConfigTranslation) -> None:
     """Coloured and made safe on a terminal; elsewhere every character as it is, for patch(1)."""
     console = stdout()
