@@ -187,7 +187,7 @@ class _Reading:
     def notes(self) -> Iterator[str]:
         for (setting, one, known), names in self.disputed.items():
             place = f"{self.config.name}:{one.place.line}"
-            yield f"{place} says {setting} {one.text}, but {_counted(names)} has {known}, which counts"
+            yield f"{place} says {setting} {one.text}, but {known} counts for {_counted(names)}"
 
     def demand_settled(self) -> None:
         """Raise Undecided where the config says several values of a layer."""
