@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from porter import conversion, port_rules, record
+from porter.collector import collector_paused, collector_running
 from porter.counterparts import OutputNames
 from porter.destination import Destination, WriteOptions, destination, plan_for
 from porter.edits import Rename
@@ -170,6 +171,7 @@ def _check_settings(prefix: str, **values: float | None) -> None:
             check_hyperparameters(f"--{prefix}{name}", {name: value})
 
 
+@collector_paused()
 def convert(
     source: StrPath,
     output: StrPath,
@@ -253,6 +255,7 @@ def convert(
         return Conversion(opened, to, plan, None, None, notes, translation)
     verdicts: list[Verification] = []
 
+    @collector_running()
     def check(path: Path) -> Proof | None:
         # Settings can only be compared where those of both sides are known.
         configured = TargetOptions(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from porter.collector import collector_paused
 from porter.edits import Rename, fitting, rename, rename_module, renamed, without
 from porter.errors import FileIOError, UsageError
 from porter.formats.dtypes import DType
@@ -131,6 +132,7 @@ def _inferred_dialect(source: Source, suffix: str) -> Dialect:
     return "mindspore"
 
 
+@collector_paused()
 def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     """The proven plan of a conversion; the recorded one read backwards where the source was written by bnport.
 
@@ -156,9 +158,11 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     plan = cast(strip_prefix(plan, prefix), options.dtype)
     prove(plan, specs, source.layers, removed=prefix, restored=restored)
     # The layer rules know nothing of names that the user chose: what they say is proven above, for the names before.
-    plan = renamed(rename(plan, options.renames), options.like.renamed if options.like else {})
-    plan = spread(plan, options.shared)
-    prove(plan, specs, layers=None)
+    named = renamed(rename(plan, options.renames), options.like.renamed if options.like else {})
+    named = spread(named, options.shared)
+    if named is not plan:
+        prove(named, specs, layers=None)
+    plan = named
     if options.optimizer:
         plan = carry_optimizer(plan, source, options.optimizer)
         prove(plan, specs, layers=None)

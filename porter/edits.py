@@ -95,12 +95,17 @@ def rename(plan: Plan, renames: Sequence[Rename]) -> Plan:
     Raises:
         UsageError: a rename fits no name, leaves one empty or with an empty level, or gives two tensors one name.
     """
+    if not renames:
+        return plan
     names = [target.name for target in plan.targets]
     return renamed(plan, dict(zip(names, rename_all(names, renames), strict=True)))
 
 
 def renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
     """`plan` with targets called as `names` says (old name -> new name; others keep theirs)."""
+
+    if not names:
+        return plan
 
     def called(step: Step) -> Step:
         old = step.target.name if step.target else ""
@@ -109,8 +114,8 @@ def renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
             return step
         fate: Fate = "renamed" if step.fate == "copied" else step.fate
         reason = f"{step.reason}; renamed on request"
-        target = replace(step.target, name=new)
-        return replace(step, target=target, fate=fate, reason=reason, ruled=step.ruled or old)
+        target = step.target._replace(name=new)
+        return step._replace(target=target, fate=fate, reason=reason, ruled=step.ruled or old)
 
     return replace(plan, steps=tuple(called(step) for step in plan.steps))
 
@@ -180,13 +185,15 @@ def without(plan: Plan, names: Collection[str]) -> Plan:
 
     Of such a layer nothing is left: the steps that drop its tensors no longer name it.
     """
+    if not names:
+        return plan
     kept = {step.layer for step in plan.steps if step.source and step.source.name not in names}
     lost = {step.layer for step in plan.steps if step.source and step.source.name in names} - kept
     steps = []
     for step in plan.steps:
         if step.source and step.source.name in names:
             layer = None if step.layer in lost else step.layer
-            steps.append(replace(step, target=None, fate="dropped", reason="dropped on request", layer=layer))
+            steps.append(step._replace(target=None, fate="dropped", reason="dropped on request", layer=layer))
         elif step.source or step.layer not in lost:
             steps.append(step)
     return replace(plan, steps=tuple(steps))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from porter.errors import Unsupported, UsageError
 from porter.formats.dtypes import BY_NAME, FLOAT32, INT64, TEXT, DType
@@ -22,8 +22,7 @@ from porter.optimizer.model import Carried
 Fate = Literal["copied", "renamed", "reshaped", "cast", "created", "dropped", "shared"]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """The fate of one tensor.
 
     Attributes:
@@ -134,7 +133,7 @@ class _Planner:
     def _step(self, spec: TensorSpec) -> Step:
         if spec.name in self.left_out:
             step = _left_out(spec, self.left_out)
-            return replace(step, layer=self.place[spec.name][0].name) if spec.name in self.place else step
+            return step._replace(layer=self.place[spec.name][0].name) if spec.name in self.place else step
         if spec.dtype is TEXT:
             return Step(spec, None, "dropped", "a text entry, no tensor")
         if spec.name not in self.place:
@@ -218,12 +217,15 @@ def _no_statistics(layer: Layer) -> str:
 def strip_prefix(plan: Plan, prefix: str) -> Plan:
     """`plan` with `prefix` removed from the front of every target name that has it."""
 
+    if not prefix:
+        return plan
+
     def stripped(step: Step) -> Step:
-        if not prefix or step.target is None or not step.target.name.startswith(prefix):
+        if step.target is None or not step.target.name.startswith(prefix):
             return step
-        target = replace(step.target, name=step.target.name.removeprefix(prefix))
+        target = step.target._replace(name=step.target.name.removeprefix(prefix))
         fate: Fate = "renamed" if step.fate == "copied" else step.fate
-        return replace(step, target=target, fate=fate, reason=f"{step.reason}; prefix {prefix} removed")
+        return step._replace(target=target, fate=fate, reason=f"{step.reason}; prefix {prefix} removed")
 
     return replace(plan, steps=tuple(stripped(step) for step in plan.steps))
 
@@ -235,15 +237,18 @@ def cast(plan: Plan, dtype: DType | None) -> Plan:
         Unsupported: a tensor of 8-bit floats, whose numbers bnport does not compute with.
     """
 
+    if dtype is None:
+        return plan
+
     def written_as(step: Step) -> Step:
-        if dtype is None or step.target is None or not step.target.dtype.is_floating or step.target.dtype == dtype:
+        if step.target is None or not step.target.dtype.is_floating or step.target.dtype == dtype:
             return step
         if step.target.dtype.itemsize == 1:
             hint = "Leave --dtype out: 8-bit floats are copied as they are."
             raise Unsupported("cannot be cast", entry=step.target.name, found=step.target.dtype, hint=hint)
-        target = replace(step.target, dtype=dtype)
+        target = step.target._replace(dtype=dtype)
         fate: Fate = "cast" if step.source else step.fate
-        return replace(step, target=target, fate=fate, reason=f"{step.reason}; {step.target.dtype} as {dtype}")
+        return step._replace(target=target, fate=fate, reason=f"{step.reason}; {step.target.dtype} as {dtype}")
 
     return replace(plan, steps=tuple(written_as(step) for step in plan.steps))
 

@@ -49,6 +49,9 @@ def shared_names(
         layers, first_paths: see `SharedModules`.
         prefix: of names, no part of the network (a wrapper's that is to be removed).
     """
+    names = list(names)
+    if all(len(group) == 1 for group in places_of(checkpoint, names)):
+        return Sharing({})
     counters = dict(_counters(layers))
     places = places_of(checkpoint, (name for name in names if name not in counters))
     modules = SharedModules(checkpoint, places, layers, first_paths or {})
@@ -86,6 +89,8 @@ def fitted(sharing: Sharing, called: Mapping[str, str], own: Set[str]) -> Sharin
 def with_counters(sharing: Sharing, layers: Iterable[Layer]) -> Sharing:
     """What MindSpore has no place for goes with the layer that it counts for, whatever its storage."""
     kept = sharing.kept
+    if not kept:
+        return sharing
     counters = {
         counter: _sibling(kept[tensors[0]].rpartition(".")[0], counter)
         for counter, tensors in _counters(layers)
@@ -154,6 +159,8 @@ def layers_kept(layers: Iterable[Layer], kept: Mapping[str, str]) -> list[Layer]
 def share(plan: Plan, sharing: Sharing) -> Plan:
     """`plan` to MindSpore with every tensor under the one name that `sharing` keeps."""
     kept = sharing.kept
+    if not kept:
+        return plan
     steps = {step.source.name: step for step in plan.steps if step.source}
 
     def shared(step: Step) -> Step:
@@ -164,9 +171,9 @@ def share(plan: Plan, sharing: Sharing) -> Plan:
         if kept_by is None or kept_by.target is None:
             # A counter; the layer is what the record keeps it for.
             layer = kept_by.layer if kept_by else None
-            return replace(step, target=None, fate="dropped", reason=f"as {keeper}, of the same layer", layer=layer)
+            return step._replace(target=None, fate="dropped", reason=f"as {keeper}, of the same layer", layer=layer)
         reason = f"the same tensor as {keeper}: a MindSpore parameter has one name; the record brings this one back"
-        return replace(step, target=None, fate="shared", reason=reason, same_as=keeper)
+        return step._replace(target=None, fate="shared", reason=reason, same_as=keeper)
 
     notes = (*plan.notes, *_guess_note(sharing))
     return replace(plan, steps=tuple(shared(step) for step in plan.steps), notes=notes)
@@ -191,6 +198,8 @@ def spread(plan: Plan, aliases: Mapping[str, str]) -> Plan:
         aliases: of target names, one -> another one of the same tensor; pairs of which the plan has both, or neither,
             change nothing.
     """
+    if not aliases:
+        return plan
     steps = {step.target.name: step for step in plan.steps if step.target}
     layers = {name.rpartition(".")[0]: step.layer for name, step in steps.items()}
     more = []
@@ -207,8 +216,8 @@ def spread(plan: Plan, aliases: Mapping[str, str]) -> Plan:
 def _under(name: str, step: Step, target: TensorSpec, layer: str | None) -> Step:
     """`step` for the same tensor under another name, in `layer`."""
     reason = f"the same tensor as {target.name} in your network"
-    target = replace(target, name=name)
+    target = target._replace(name=name)
     if step.source is None and step.same_as is None:
-        return replace(step, target=target, reason=reason, layer=layer)
+        return step._replace(target=target, reason=reason, layer=layer)
     same_as = step.source.name if step.source else step.same_as
     return Step(None, target, "shared", reason, same_as=same_as, layer=layer)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from porter import network, record
+from porter.collector import collector_paused
 from porter.counterparts import OutputNames, counterparts
 from porter.errors import Malformed, Undecided, UsageError
 from porter.formats import open_checkpoint
@@ -80,6 +81,7 @@ class Source:
     modules: tuple[ModuleFacts, ...] = ()
 
 
+@collector_paused()
 def open_source(
     path: Path, options: SourceOptions, *, optimizer: bool = False, names: OutputNames | None = None
 ) -> Source:
@@ -217,7 +219,7 @@ def _as_before_renames(checkpoint: Checkpoint, found: record.Record) -> Checkpoi
     before = {written: ruled for ruled, written in found.renamed.items()}
     moments = training_state({spec.name: spec for spec in checkpoint.specs})
     before |= {name: rename_owner(name, before) for name in moments}
-    tensors = (replace(t, spec=replace(t.spec, name=before.get(n, n))) for n, t in checkpoint.tensors.items())
+    tensors = (t._replace(spec=t.spec._replace(name=before.get(n, n))) for n, t in checkpoint.tensors.items())
     note = f"{len(found.renamed)} names are shown as before the renames that its record tells of"
     return replace(
         checkpoint,

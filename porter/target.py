@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +95,7 @@ def fit(
     proposed = align(output, parameters)
     renames = tuple(proposal.rename for proposal in proposed.proposals)
     names = rename_all([spec.name for spec in output], renames)
-    remaining = compare([replace(s, name=n) for s, n in zip(output, names, strict=True)], parameters)
+    remaining = compare([s._replace(name=n) for s, n in zip(output, names, strict=True)], parameters)
     if mode == "apply" and proposed.is_unique and not remaining:
         return renames
     raise DoesNotFit(differences, reference, proposed, _told(proposed, remaining, mode, rules_file))

@@ -126,8 +126,8 @@ def _with_trained(plan: Plan, source: Source, recorded: Record) -> Plan:
         if step.source is None or step.source.name not in ruled:
             return step
         step = ruled[step.source.name]
-        name = step.target and replace(step.target, name=recorded.strip_prefix + step.target.name)
-        return replace(step, target=name, reason=f"{step.reason}; trained since the conversion created it")
+        name = step.target and step.target._replace(name=recorded.strip_prefix + step.target.name)
+        return step._replace(target=name, reason=f"{step.reason}; trained since the conversion created it")
 
     return replace(plan, steps=tuple(carried(step) for step in plan.steps))
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from porter.collector import collector_paused
 from porter.errors import FileIOError, InputError, NotACheckpoint, UsageError
 from porter.formats import mindspore_ckpt, safetensors, shards, torch_legacy, torch_zip
 from porter.formats.impostors import unknown_file
@@ -34,7 +32,7 @@ def open_checkpoint(path: Path, *, key: str | None = None, optimizer: bool = Fal
     """
     try:
         head, size = _head(path)
-        with _collector_paused():
+        with collector_paused():
             if shards.recognises(head, size):
                 return shards.read(path, lambda shard: _open_file(shard, *_head(shard), key, optimizer=False))
             return _open_file(path, head, size, key, optimizer=optimizer)
@@ -80,15 +78,3 @@ def _open_file(path: Path, head: bytes, size: int, key: str | None, *, optimizer
             "only a .pth holds several state dicts", file=path, entry=f"--key {key}", hint="Leave it out."
         )
     return reader(path)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """What is read stays alive, so the cyclic garbage collector finds nothing, in up to a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DType:
-    """One element type.
+    """One element type; there is one object of each, so that identity is equality.
 
     Attributes:
         name: the canonical name, as PyTorch spells it (`float32`).

@@ -3,6 +3,8 @@
 Reading a format means producing a `Checkpoint`: names, dtypes, shapes and byte positions, no tensor read.
 Writing a format means producing a `Layout`: which bytes stand where, decided before a byte moves. Moving the
 bytes between the two is one piece of code for all formats (`porter.conversion`).
+
+What a checkpoint has one of for every tensor is a NamedTuple: made and hashed without running Python code.
 """
 
 from __future__ import annotations
@@ -11,13 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from porter.formats.dtypes import DType
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """A tensor's facts: `name`, `dtype` and `shape` (C order, () for a scalar)."""
 
     name: str
@@ -29,8 +30,7 @@ class TensorSpec:
         return prod(self.shape) * self.dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """`length` bytes at `offset` (both in bytes) of the checkpoint's file number `file`."""
 
     file: int
@@ -38,16 +38,14 @@ class Extent:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class StridedView:
+class StridedView(NamedTuple):
     """A tensor that is a window into a larger storage: `offset` and `strides` count elements, not bytes."""
 
     offset: int
     strides: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
+class StoredTensor(NamedTuple):
     """A tensor in a file.
 
     The little-endian bytes of `extents`, one after the other, are the tensor in C order - or, where `view` is
@@ -59,8 +57,7 @@ class StoredTensor:
     view: StridedView | None = None
 
 
-@dataclass(frozen=True)
-class Checksum:
+class Checksum(NamedTuple):
     """The file itself promises that the bytes of `extent` have this CRC-32; `entry` names them in messages."""
 
     extent: Extent
@@ -162,8 +159,7 @@ class Checkpoint:
         return [tensor.spec for tensor in self.tensors.values()]
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """`length` bytes of the output at `offset`, to be filled with the next bytes of a tensor."""
 
     offset: int
@@ -184,9 +180,12 @@ class Layout:
         slots: for each tensor the places its C-order bytes go to, in order (several where the format slices).
         finish: given the slots' checksums, the bytes that depend on them (a zip's directory, a CRC trailer), with
             their offsets; None where there are none.
+        crc_at: for tensors in one slot, where the slot's CRC-32 stands in the literals, in 4 bytes, little-endian;
+            they are 0 there. Unlike what `finish` gives, it is written along with the tensor where they lie close.
     """
 
     size: int
     literals: tuple[tuple[int, bytes], ...]
     slots: Mapping[str, tuple[Slot, ...]]
     finish: Callable[[SlotChecksums], Iterable[tuple[int, bytes]]] | None = None
+    crc_at: Mapping[str, int] = field(default_factory=dict)

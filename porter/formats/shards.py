@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -123,7 +122,7 @@ def _merge(path: Path, weight_map: Mapping[str, str], shards: Mapping[str, Check
         tensors={name: _moved(shards[s].tensors[name], first_file[s]) for name, s in weight_map.items()},
         framework=frameworks.pop() if len(frameworks) == 1 else None,
         checksums=tuple(
-            replace(checksum, extent=_shifted(checksum.extent, first_file[shard]))
+            checksum._replace(extent=_shifted(checksum.extent, first_file[shard]))
             for shard, part in shards.items()
             for checksum in part.checksums
         ),
@@ -135,11 +134,11 @@ def _merge(path: Path, weight_map: Mapping[str, str], shards: Mapping[str, Check
 
 
 def _moved(tensor: StoredTensor, first_file: int) -> StoredTensor:
-    return replace(tensor, extents=tuple(_shifted(extent, first_file) for extent in tensor.extents))
+    return tensor._replace(extents=tuple(_shifted(extent, first_file) for extent in tensor.extents))
 
 
 def _shifted(extent: Extent, first_file: int) -> Extent:
-    return replace(extent, file=extent.file + first_file)
+    return extent._replace(file=extent.file + first_file)
 
 
 def split(specs: Sequence[TensorSpec], max_bytes: int) -> list[list[TensorSpec]]:

@@ -1,7 +1,7 @@
 """Writing PyTorch's zip format, as `torch.load(weights_only=True, mmap=True)` reads it; without PyTorch.
 
 Every tensor gets a storage of its own, unless it is said to share one. The checksums stand in the storages' local
-headers and in the directory, so these are written last, when the bytes have passed.
+headers and in the directory, which are complete only when the bytes have passed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zlib import crc32
 
 from porter.formats.model import Layout, Slot, SlotChecksums, TensorSpec
 from porter.formats.torch_pickle import StateDictTree, pickled, tensors_in
-from porter.formats.zip_archive import Member, directory, local_header
+from porter.formats.zip_archive import CRC_AT, Member, directory, local_header
 
 _FOLDER = "archive/"
 
@@ -62,15 +62,16 @@ def layout(
         if spec.name in aliases:
             continue
         storages[spec.name] = member = Member(f"{_FOLDER}data/{i}", position, spec.nbytes, 0)
-        start = position + len(local_header(member))
+        header = local_header(member)
+        literals.append((position, header))
+        start = position + len(header)
         slots[spec.name] = (Slot(start, spec.nbytes),)
         position = start + spec.nbytes
 
     def finish(checksums: SlotChecksums) -> Iterator[tuple[int, bytes]]:
         written = [member._replace(crc32=checksums[name][0]) for name, member in storages.items()]
-        for member in written:
-            yield member.header, local_header(member)
         yield position, directory([*members, *written], position)
 
     size = position + len(directory([*members, *storages.values()], position))
-    return Layout(size, tuple(literals), slots, finish)
+    crc_at = {name: member.header + CRC_AT for name, member in storages.items()}
+    return Layout(size, tuple(literals), slots, finish, crc_at)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isal.isal_zlib import crc32
 
@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 4 << 20
 
 Chunk = bytes | bytearray | memoryview
+
+# What lies between two tensors that are read with one call goes here: up to this many bytes are cheaper read than
+# skipped by another call.
+_UNWANTED = bytearray(4096)
+# The operating system takes 1024 buffers in one call: those of this many tensors, and what lies between them.
+_LONGEST_RUN = 512
+
+
+class Wanted(NamedTuple):
+    """The bytes of `extent` from its byte `at` on, to be read into `place`."""
+
+    place: memoryview
+    extent: Extent
+    at: int
 
 
 class TensorReader(AbstractContextManager["TensorReader"]):
@@ -125,6 +139,31 @@ class TensorReader(AbstractContextManager["TensorReader"]):
                 )
             done += got
 
+    def read_all(self, wanted: Sequence[Wanted]) -> None:
+        """`read_into` for many; those that follow each other closely in a file are read with one call.
+
+        Raises:
+            Truncated, FileIOError: as for `chunks`.
+        """
+        for run in _runs(wanted):
+            if len(run) == 1 or not self._read_run(run):
+                for place, extent, at in run:
+                    self.read_into(place, extent, at)
+
+    def _read_run(self, run: Sequence[Wanted]) -> bool:
+        """Whether one call could read all of a run."""
+        start = end = run[0].extent.offset + run[0].at
+        buffers = []
+        for place, extent, at in run:
+            if extent.offset + at > end:
+                buffers.append(memoryview(_UNWANTED)[: extent.offset + at - end])
+            buffers.append(place)
+            end = extent.offset + at + len(place)
+        try:
+            return os.preadv(self._descriptor(run[0].extent.file), buffers, start) == end - start
+        except OSError:
+            return False  # what is wrong, `read_into` will tell
+
     def read(self, extent: Extent) -> Iterator[memoryview]:
         """The bytes of `extent`, a few MiB at a time; their checksum is compared at the end."""
         buffer = memoryview(bytearray(min(CHUNK_BYTES, extent.length)))
@@ -195,6 +234,23 @@ def as_array(spec: TensorSpec, chunks: Iterable[Chunk]) -> NDArray[Any]:
     if spec.dtype.numpy is None:
         raise Unsupported("its numbers cannot be computed with", entry=spec.name, found=spec.dtype)
     return np.frombuffer(data, spec.dtype.numpy).reshape(spec.shape)
+
+
+def _runs(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
+    """What one call each can read: in one file, in order, with little between."""
+    run: list[Wanted] = []
+    file, end = -1, 0
+    for one in wanted:
+        place, extent, at = one
+        gap = extent.offset + at - end
+        if extent.file != file or not 0 <= gap <= len(_UNWANTED) or len(run) == _LONGEST_RUN:
+            if run:
+                yield run
+            run = []
+        run.append(one)
+        file, end = extent.file, extent.offset + at + len(place)
+    if run:
+        yield run
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -9,23 +9,27 @@ release the interpreter lock.
 from __future__ import annotations
 
 import os
+import struct
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 from isal.isal_zlib import crc32, crc32_combine
 
 from porter.errors import Malformed
 from porter.formats.model import Extent, Layout, Slot
-from porter.formats.transfer import Chunk, StoredBytes
+from porter.formats.transfer import Chunk, StoredBytes, TensorReader, Wanted
 
 REGION_BYTES = 4 << 20
 # More threads than this no longer gain: the memory, not the processor, is what is busy then.
 MAX_THREADS = 3
+# Of smaller tensors, the most time goes into Python code, and threads would wait for each other.
+_BYTES_A_TENSOR = 64 << 10
 # How often progress is told, in seconds.
 _TICK = 0.1
+_CRC = struct.Struct("<I")
 
 
 class _Literal(NamedTuple):
@@ -43,6 +47,7 @@ class _Piece(NamedTuple):
     length: int
     name: str
     start: int
+    reader: TensorReader
     extent: Extent
     at: int
 
@@ -94,6 +99,8 @@ def write_layout(
     os.ftruncate(descriptor, layout.size)
     work = _Work(descriptor, layout, chunks_of)
     threads = min(MAX_THREADS, len(os.sched_getaffinity(0)), 1 + layout.size // (2 * REGION_BYTES))
+    if layout.size < _BYTES_A_TENSOR * len(layout.slots):
+        threads = 1
     if threads == 1:
         work.run()
     else:
@@ -132,7 +139,8 @@ class _Work:
         self._descriptor = descriptor
         self._layout = layout
         self._stored: dict[str, StoredBytes] = {}
-        self._crcs: dict[str, list[_Crc]] = defaultdict(list)
+        self._crcs: dict[str, list[_Crc]] = {name: [] for name in layout.slots}
+        self._inserted: set[str] = set()
         self._lock = threading.Lock()
         self._regions = self._cut(chunks_of)
 
@@ -166,6 +174,8 @@ class _Work:
         if self._layout.finish:
             slots = self._layout.slots.items()
             checksums = {name: self._combined(name, [slot.length for slot in places]) for name, places in slots}
+            for name in self._layout.crc_at.keys() - self._inserted:
+                _write_all(self._descriptor, _CRC.pack(checksums[name][0]), self._layout.crc_at[name])
             for offset, data in self._layout.finish(checksums):
                 _write_all(self._descriptor, data, offset)
 
@@ -200,20 +210,23 @@ class _Work:
 
     def _write(self, region: _Region, buffer: memoryview) -> int:
         """Fill `buffer` with a region and write it; how many bytes of tensors it holds."""
-        view, at, copied = buffer[: region.length], 0, 0
+        view, at = buffer[: region.length], 0
+        pieces: list[tuple[_Piece, memoryview]] = []
         for part in region.parts:
             place = view[at : at + part.length]
             if isinstance(part, _Literal):
                 place[:] = part.data
             else:
-                stored = self._stored[part.name]
-                stored.reader.read_into(place, part.extent, part.at)
-                copied += part.length
-                if self._layout.finish or stored.reader.promises(part.extent):
-                    self._note(part.name, part.start, place)
+                pieces.append((part, place))
             at += part.length
+        for reader, wanted in groupby(pieces, lambda pair: pair[0].reader):
+            reader.read_all([Wanted(place, piece.extent, piece.at) for piece, place in wanted])
+        for piece, place in pieces:
+            if self._layout.finish or piece.reader.promises(piece.extent):
+                crc = self._note(piece.name, piece.start, place)
+                self._insert(crc, piece, region, view)
         _write_all(self._descriptor, view, region.offset)
-        return copied
+        return sum(piece.length for piece, _ in pieces)
 
     def _pour(self, stream: _Stream) -> int:
         """Write a tensor's chunks into its slots, one after the other; how many bytes that were."""
@@ -237,10 +250,17 @@ class _Work:
             raise _other_length(name, slots, start)
         return start
 
-    def _note(self, name: str, start: int, data: memoryview) -> None:
+    def _note(self, name: str, start: int, data: memoryview) -> int:
         crc = crc32(data)
-        with self._lock:
-            self._crcs[name].append(_Crc(start, len(data), crc))
+        self._crcs[name].append(_Crc(start, len(data), crc))
+        return crc
+
+    def _insert(self, crc: int, piece: _Piece, region: _Region, view: memoryview) -> None:
+        """Put the CRC-32 of a piece that is a whole slot where it belongs, if that is in the same region."""
+        at = self._layout.crc_at.get(piece.name, -1)
+        if at >= region.offset and piece.length == self._layout.slots[piece.name][0].length:
+            _CRC.pack_into(view, at - region.offset, crc)
+            self._inserted.add(piece.name)
 
     def _combined(self, name: str, lengths: Sequence[int]) -> tuple[int, ...]:
         """The CRC-32s of the consecutive stretches of a tensor that have these lengths in bytes."""
@@ -276,15 +296,16 @@ class _Literals:
 
 def _pieces(name: str, stored: StoredBytes, slots: Sequence[Slot]) -> Iterator[_Piece]:
     """A tensor's bytes, cut where an extent, a slot or a region ends."""
-    if sum(extent.length for extent in stored.extents) != sum(slot.length for slot in slots):
-        raise _other_length(name, slots, sum(extent.length for extent in stored.extents))
-    extents = (extent for extent in stored.extents if extent.length)
+    found = sum([extent.length for extent in stored.extents])
+    if found != sum([slot.length for slot in slots]):
+        raise _other_length(name, slots, found)
+    extents = iter([extent for extent in stored.extents if extent.length])
     extent, at, start = next(extents, None), 0, 0
     for slot in slots:
         offset, end = slot.offset, slot.offset + slot.length
         while offset < end and extent:
             length = min(end - offset, extent.length - at, REGION_BYTES - offset % REGION_BYTES)
-            yield _Piece(offset, length, name, start, extent, at)
+            yield _Piece(offset, length, name, start, stored.reader, extent, at)
             offset, at, start = offset + length, at + length, start + length
             if at == extent.length:
                 extent, at = next(extents, None), 0

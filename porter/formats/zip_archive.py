@@ -23,6 +23,8 @@ _END, _END_SIGNATURE = struct.Struct("<4s4H2IH"), b"PK\x05\x06"
 _END64, _END64_SIGNATURE = struct.Struct("<4sQ2H2I4Q"), b"PK\x06\x06"
 _LOCATOR, _LOCATOR_SIGNATURE = struct.Struct("<4sIQI"), b"PK\x06\x07"
 _EXTRA = struct.Struct("<2sH")
+# Where the CRC-32 stands in a local header.
+CRC_AT = 14
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
 _ZIP64 = 1

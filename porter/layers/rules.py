@@ -152,8 +152,12 @@ class Kind:
         rank = {slot: i for i, slot in enumerate(self.mindspore_order)}
         return tuple(sorted(self.parameters, key=lambda p: rank.get(p.slot, len(rank))))
 
+    @cached_property
+    def _by_slot(self) -> dict[str, Parameter]:
+        return {p.slot: p for p in self.parameters}
+
     def parameter(self, slot: str) -> Parameter:
-        return next(p for p in self.parameters if p.slot == slot)
+        return self._by_slot[slot]
 
     def accepts(self, shapes: Mapping[str, tuple[int, ...]], dialect: Dialect) -> bool:
         """Whether tensors of these shapes (slot -> shape as stored in `dialect`) can be one layer of this kind."""

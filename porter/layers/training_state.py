@@ -90,8 +90,9 @@ def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
         found["learning_rate"] = "schedule of learning rates"
     # Those of mindspore.experimental count nothing, and have moments for every parameter.
     expected = set() if found else _trained(specs)
+    beginning = [name for name in specs if name.startswith(MOMENT_PREFIXES)]
     for prefix, what in (*_MOMENTS.items(), *_SCALARS.items()):
-        behind = {name: name[len(prefix) :] for name in specs if name.startswith(prefix)}
+        behind = {name: name[len(prefix) :] for name in beginning if name.startswith(prefix)}
         if not expected <= set(behind.values()) or _is_branch(prefix, behind, specs):
             continue
         for name, owner in behind.items():
@@ -113,7 +114,10 @@ def _trained(specs: Mapping[str, TensorSpec]) -> set[str]:
         for name in specs
         if name.rpartition(".")[2] not in STATISTICS
         and not _may_be_appended(specs[name])
-        and not any(name.startswith(prefix) and name.removeprefix(prefix) in specs for prefix in MOMENT_PREFIXES)
+        and not (
+            name.startswith(MOMENT_PREFIXES)
+            and any(name.startswith(prefix) and name.removeprefix(prefix) in specs for prefix in MOMENT_PREFIXES)
+        )
     }
 
 

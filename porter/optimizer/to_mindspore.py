@@ -260,7 +260,7 @@ def _moment(given: _Translation, number: int, parameter: Step, slot: str, prefix
 
 def _new(parameter: Step, prefix: str, fill: float, reason: str) -> Step:
     assert parameter.target
-    target = replace(parameter.target, name=prefix + parameter.target.name)
+    target = parameter.target._replace(name=prefix + parameter.target.name)
     return Step(None, target, "created", reason, fill=fill, optimizer=True)
 
 

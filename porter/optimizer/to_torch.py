@@ -79,9 +79,9 @@ def _network_step(step: Step, taken: Mapping[str, Step], source: Source, kind: O
     if name in taken:
         return None
     if name in kind.counters or name.startswith(_GROUP_RATE):
-        return replace(step, reason="restated in PyTorch's step and param_groups", optimizer=True)
+        return step._replace(reason="restated in PyTorch's step and param_groups", optimizer=True)
     if name in source.left_out:
-        return replace(step, optimizer=True)
+        return step._replace(optimizer=True)
     return step
 
 

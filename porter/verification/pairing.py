@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from porter.formats.dtypes import BFLOAT16, FLOAT32, TEXT, DType
@@ -50,7 +50,7 @@ def read_values(source: Source, plan: Plan, output: Checkpoint) -> Values:
         made = [spec for spec in output.specs if spec.dtype is not TEXT]
         left = {spec.name.removeprefix(source.wrapper): theirs.array(spec.name) for spec in given}
         right = {spec.name: ours.array(spec.name) for spec in made}
-    given = [replace(spec, name=spec.name.removeprefix(source.wrapper)) for spec in given]
+    given = [spec._replace(name=spec.name.removeprefix(source.wrapper)) for spec in given]
     torch, mindspore = (right, left) if to_torch else (left, right)
     specs = (made, given) if to_torch else (given, made)
     stored: dict[str, DType] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import BackendError
@@ -55,7 +54,7 @@ class TorchNetwork:
         own, shapes = self._state(), {spec.name: spec.shape for spec in given}
         held = {own[name].data_ptr() for name in shapes if name in own and own[name].numel()}
         return tuple(
-            replace(spec, shape=shapes[spec.name]) if spec.shape == () and shapes.get(spec.name) == (1,) else spec
+            spec._replace(shape=shapes[spec.name]) if spec.shape == () and shapes.get(spec.name) == (1,) else spec
             for spec in module_parameters(self.module)
             if spec.name in shapes
             or not (own[spec.name].data_ptr() in held or spec.name.endswith("num_batches_tracked"))

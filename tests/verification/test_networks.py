@@ -567,7 +567,7 @@ def test_a_renamed_twin_agrees(files, tmp_path):
     pairs = pairs_of(source, rename(plan, [Rename("**", "body.**")]))
     right = twins_of(files, "u_net")
     mindspore_values = {f"body.{name}": value for name, value in right.values.mindspore.items()}
-    specs = [replace(spec, name=f"body.{spec.name}") for spec in right.values.mindspore_specs]
+    specs = [spec._replace(name=f"body.{spec.name}") for spec in right.values.mindspore_specs]
     values = replace(right.values, mindspore=mindspore_values, mindspore_specs=specs)
     result = check_networks(
         Twins(right.torch, MindSporeNetwork(Renamed()), values, pairs), INPUTS["u_net"], Options()
