@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 from rich.markup import escape
+from rich.padding import Padding
 
 from porter.configs.api import ConfigTranslation, TranslatedConfig
 from porter.configs.changes import Remark
@@ -51,13 +52,23 @@ def _show_diff(done: ConfigTranslation) -> None:
 
 
 def _show_table(done: ConfigTranslation) -> None:
+    """A row for each change; where the terminal is too narrow for that, two lines: nothing is folded in itself."""
+    console = stdout()
+    changes = [(file, change) for file in done.files for change in file.translation.changes]
     table = new_table("Place", "Key", "Setting", "Before", "After", "Why")
-    for file in done.files:
-        for change in file.translation.changes:
-            texts = change.path, change.setting, change.before, change.after or "-", change.why
-            table.add_row(f"{_name(file)}:{change.place.line}", *(escape(printable(text)) for text in texts))
-    if table.row_count:
-        stdout().print(table)
+    for file, change in changes:
+        texts = change.path, change.setting, change.before, change.after or "(none)", change.why
+        table.add_row(f"{_name(file)}:{change.place.line}", *(escape(printable(text)) for text in texts))
+    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    if changes and needed <= console.width:
+        console.print(table)
+        return
+    for file, change in changes:
+        key, before, after, why = (
+            escape(printable(text)) for text in (change.path, change.before, change.after or "(none)", change.why)
+        )
+        console.print(f"{_name(file)}:{change.place.line}: [bold]{key}[/]", soft_wrap=True)
+        console.print(Padding(f"{before} -> [bold]{after}[/]  [dim]{why}[/]", (0, 0, 0, 4), expand=False))
 
 
 def _remarks(done: ConfigTranslation) -> Iterator[str]:

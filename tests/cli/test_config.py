@@ -37,6 +37,18 @@ def test_the_table_says_what_would_change_and_why(bnport: Any, net: Path) -> Non
     assert "its record says that it is in the terms of mindspore already" in again.err
 
 
+def test_a_narrow_terminal_folds_no_name(bnport: Any, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    net.write_text("a_long_name_of_a_part: {_target_: torch.nn.BatchNorm3d, momentum: 0.1}\n")
+    shown = bnport("config", "net.yaml", "--to", "mindspore")
+    assert [line.rstrip() for line in shown.out.splitlines()[:4]] == [
+        "net.yaml:1: a_long_name_of_a_part._target_",
+        "    torch.nn.BatchNorm3d -> mindspore.nn.BatchNorm3d",
+        "    MindSpore's name of it",
+        "net.yaml:1: a_long_name_of_a_part.momentum",
+    ]
+
+
 _LINES = '{\n\t// tabs, \x0c and \x85\n\t"bn_momentum": 0.1,\n\t"lr": 1\n}\n'
 
 
