@@ -88,7 +88,7 @@ class Record:
         settings = {name: layer.settings for name, layer in named.items() if layer.settings}
         renamed = {step.ruled: step.target.name for step in plan.steps if step.ruled and step.target}
         network = (step for step in plan.steps if not step.optimizer)
-        steps = (s._replace(layer=s.layer and paths[s.layer].removeprefix(strip_prefix)) for s in network)
+        steps = (_in_layer(step, step.layer and paths[step.layer].removeprefix(strip_prefix)) for step in network)
         optimizer = plan.optimizer and plan.optimizer.by_the_rules({there: here for here, there in renamed.items()})
         plan = replace(plan, steps=tuple(_by_the_rules(step) for step in steps), optimizer=None)
         name = dtype.name if dtype else None
@@ -112,6 +112,10 @@ class Record:
         """
         own = {step.target.name for step in self.plan.steps if step.source and step.target and step.layer is None}
         return [layer for layer in layers if not layer.tensors or not own.issuperset(layer.tensors.values())]
+
+
+def _in_layer(step: Step, layer: str | None) -> Step:
+    return step if step.layer == layer else step._replace(layer=layer)
 
 
 def _by_the_rules(step: Step) -> Step:

@@ -14,11 +14,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from porter.errors import InputError, LimitExceeded, Malformed, Truncated, Unsupported
-from porter.formats.dtypes import TEXT
+from porter.formats.dtypes import TEXT, DType
 from porter.formats.model import TensorSpec
 from porter.formats.protobuf import (
     BYTES,
@@ -171,13 +172,17 @@ def _text(window: Window, start: int, end: int) -> str:
 
 def record_head(spec: TensorSpec, length: int) -> bytes:
     """The bytes of a record up to its content of `length` bytes."""
-    assert spec.dtype.mindspore is not None
-    name, type_name = utf8(spec.name), spec.dtype.mindspore.encode()
-    dims = (0,) if spec.dtype is TEXT else spec.shape
-    tensor = (
-        b"".join(write_varint(DIMS << 3 | VARINT) + write_varint(dim) for dim in dims)
-        + (write_bytes_head(TYPE, len(type_name)) + type_name)
-        + write_bytes_head(CONTENT, length)
-    )
+    name, tensor = utf8(spec.name), _tensor_head_bytes(spec.dtype, spec.shape, length)
     value = write_bytes_head(TAG, len(name)) + name + write_bytes_head(TENSOR, len(tensor) + length) + tensor
     return write_bytes_head(VALUE, len(value) + length) + value
+
+
+@lru_cache(maxsize=1024)
+def _tensor_head_bytes(dtype: DType, shape: tuple[int, ...], length: int) -> bytes:
+    """The bytes of a TensorProto up to its content of `length` bytes."""
+    assert dtype.mindspore is not None
+    type_name = dtype.mindspore.encode()
+    dims = b"".join(
+        write_varint(DIMS << 3 | VARINT) + write_varint(dim) for dim in ((0,) if dtype is TEXT else shape)
+    )
+    return dims + write_bytes_head(TYPE, len(type_name)) + type_name + write_bytes_head(CONTENT, length)

@@ -15,6 +15,7 @@ from porter.errors import Malformed
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 FIXED_SIZES = {FIXED64: 8, FIXED32: 4}
 WINDOW_BYTES = 4096
+_ONE_BYTE = [bytes([number]) for number in range(0x80)]
 
 
 class FileWindow:
@@ -107,6 +108,8 @@ def fields(window: Window, at: int, end: int) -> Iterator[tuple[int, int, int, i
 
 def write_varint(number: int) -> bytes:
     """`number`, not negative, in as few bytes as it takes."""
+    if number < 0x80:
+        return _ONE_BYTE[number]
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 from porter.errors import Unsupported
@@ -80,30 +82,35 @@ def _state_dict(state_dict: StateDictTree, keys: Mapping[str, str]) -> bytes:
 
 
 def _tensor(spec: TensorSpec, key: str) -> bytes:
-    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)."""
-    dtype = spec.dtype
-    if dtype is TEXT:
+    if spec.dtype is TEXT:
         raise Unsupported("text is no tensor in PyTorch", entry=spec.name, hint="Leave this entry out.")
+    before, after = _around_key(spec.dtype, spec.shape)
+    return before + _text(key) + after
+
+
+@lru_cache(maxsize=1024)
+def _around_key(dtype: DType, shape: tuple[int, ...]) -> tuple[bytes, bytes]:
+    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks), cut at the storage's key.
+
+    The storage is the persistent id ("storage", class, key, location, numel).
+    """
     strides, step = [], 1
-    for n in reversed(spec.shape):
+    for n in reversed(shape):
         strides.append(step)
         step *= max(n, 1)
-    view = _integer(0) + _integers(spec.shape) + _integers(strides[::-1])
+    view = _integer(0) + _integers(shape) + _integers(strides[::-1])
+    nbytes = prod(shape) * dtype.itemsize
     if dtype.storage:
+        cls, numel = _global("torch", dtype.storage), nbytes // dtype.itemsize
         function, named = "_rebuild_tensor_v2", b""
     else:
+        cls, numel = _global("torch.storage", "UntypedStorage"), nbytes
         # A type newer than the typed storages: bytes, and the type's name beside them.
         function, named = "_rebuild_tensor_v3", _global("torch", dtype.name)
     no_gradient, no_hooks = b"\x89", _ORDERED_DICT
-    arguments = _storage(dtype, key, spec.nbytes) + view + no_gradient + no_hooks + named
-    return _global("torch._utils", function) + b"(" + arguments + b"tR"
-
-
-def _storage(dtype: DType, key: str, nbytes: int) -> bytes:
-    """The persistent id ("storage", class, key, location, numel)."""
-    cls = _global("torch", dtype.storage) if dtype.storage else _global("torch.storage", "UntypedStorage")
-    numel = nbytes // dtype.itemsize if dtype.storage else nbytes
-    return b"(" + _text("storage") + cls + _text(key) + _text("cpu") + _integer(numel) + b"tQ"
+    before = _global("torch._utils", function) + b"(" + b"(" + _text("storage") + cls
+    after = _text("cpu") + _integer(numel) + b"tQ" + view + no_gradient + no_hooks + named + b"tR"
+    return before, after
 
 
 def _global(module: str, name: str) -> bytes:
