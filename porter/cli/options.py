@@ -15,7 +15,7 @@ import click
 
 from porter.destination import WriteOptions
 from porter.edits import rename_called
-from porter.errors import UsageError
+from porter.errors import FileIOError, UsageError
 from porter.formats.shards import parse_size
 from porter.layers.kinds import DIALECTS
 from porter.optimizer.classes import AUTO, CHOICES
@@ -223,6 +223,18 @@ def progress(*, show: bool) -> Iterator[Advance]:
 
     with progress_bars() as advance:
         yield advance
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a report, in place of what was there.
+
+    Raises:
+        FileIOError: the operating system refused.
+    """
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise FileIOError(f"cannot be written: {error.strerror}", file=path) from error
 
 
 def print_json(document: dict[str, Any]) -> None:

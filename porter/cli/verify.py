@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from porter import api
 from porter.cli.options import (
@@ -21,15 +24,23 @@ from porter.cli.options import (
     take_name_options,
     take_run_options,
     take_source_options,
+    write_text,
 )
 from porter.destination import WriteOptions
-from porter.errors import BackendError, VerificationFailed
+from porter.errors import BackendError, UsageError, VerificationFailed
+from porter.recheck import recheck, remember
 from porter.verification.activations import NetworkInput
+from porter.verification.files import Verification
+
+# What means something with OUTPUT alone; it is taken for SOURCE by the parser.
+_ALONE = {"source", "as_json", "quiet", "verbose"}
 
 
 @click.command(short_help="Check a converted file against its source.")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH, metavar="[SOURCE]")
+@click.argument("output", type=PATH, metavar="OUTPUT", required=False)
+@click.option("--html", type=PATH, help="Write a report to look at: one page, with everything in it.")
+@click.option("--junit", type=PATH, help="Write a report for CI systems, as JUnit's XML.")
 @name_options
 @click.option("--target-eps", type=float, help="eps of the layers on OUTPUT's side (default: the source's).")
 @click.option(
@@ -50,7 +61,9 @@ from porter.verification.activations import NetworkInput
 @output_options
 def verify(
     source: Path,
-    output: Path,
+    output: Path | None,
+    html: Path | None,
+    junit: Path | None,
     target_eps: float | None,
     target_momentum: float | None,
     inputs: tuple[NetworkInput, ...],
@@ -70,7 +83,12 @@ def verify(
     was pasted without inverting it shows here. With --input-shape, the two networks are loaded, strictly, and run
     whole on one input, in evaluation and in training; the first layer whose results part is named, with the likely
     cause.
+
+    OUTPUT alone is compared with its record, OUTPUT.bnport.json, which keeps the hashes of the files that were last
+    verified: whether it is still the same, and what was proven of it, when, and with which versions.
     """
+    if output is None:
+        return _recheck(source, as_json, quiet)
     write = take_name_options(given)
     with progress(show=not (quiet or as_json)) as advance:
         found = api.verify(
@@ -87,12 +105,50 @@ def verify(
             settings=settings,
             on_layer=advance("verifying"),
         )
+    remember(output, found)
+    _write_reports(found, source, output, html, junit)
     if as_json:
         print_json({"schema": "bnport.verify/1", **found.to_json()})
     elif not quiet:
         from porter.report.verdict import show_verification
 
         show_verification(found, verbose=verbose)
-    if not found.ok:
-        return VerificationFailed.exit_code
-    return 0 if found.verified else BackendError.exit_code
+    return _exit_code(found.verified)
+
+
+def _exit_code(verified: bool | None) -> int:
+    return {True: 0, False: VerificationFailed.exit_code, None: BackendError.exit_code}[verified]
+
+
+def _write_reports(found: Verification, source: Path, output: Path, html: Path | None, junit: Path | None) -> None:
+    if html:
+        from porter.report.html import Call, render
+
+        command = shlex.join(["bnport", *sys.argv[1:]])
+        write_text(html, render(found, Call(command, str(source), str(output))))
+    if junit:
+        from porter.report import junit as report
+
+        write_text(junit, report.render(found, str(output)))
+
+
+def _recheck(output: Path, as_json: bool, quiet: bool) -> int:
+    """Compare OUTPUT with its record; of the options only those of the output mean something then."""
+    _refuse_options_without_source(output)
+    found = recheck(output)
+    if as_json:
+        print_json(found.to_json())
+    elif not quiet:
+        from porter.report.recheck import show_recheck
+
+        show_recheck(found)
+    return _exit_code(found.verified)
+
+
+def _refuse_options_without_source(output: Path) -> None:
+    context = click.get_current_context()
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    idle = next((option.opts[0] for option in context.command.params if option.name in given - _ALONE), None)
+    if idle:
+        hint = f"bnport verify SOURCE {output} {idle} ... runs the layers."
+        raise UsageError("needs SOURCE: nothing is run on OUTPUT alone", entry=idle, hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Literal
 
 from porter.verification.files import Verification
@@ -62,3 +63,20 @@ def _next_step(verification: Verification) -> str:
         f"{layers} depart from the reference although parameters and settings are right: no fault of the conversion. "
         "Loosen --atol or --rtol if they were given; else please report it, with what bnport doctor shows."
     )
+
+
+def next_command(verification: Verification, source: str, output: str) -> str | None:
+    """What to type next where the verification failed; None where there is nothing to do.
+
+    Args:
+        source, output: the files as they were given.
+    """
+    if verification.ok:
+        return None
+    files = quote(source), quote(output)
+    causes = {layer.cause for layer in verification.layers if layer.ok is False}
+    if verification.problems or "parameters" in causes:
+        return f"bnport convert {files[0]} -o {files[1]} --force"
+    if "settings" in causes or not causes:
+        return f"bnport verify {files[0]} {files[1]} --model TORCH_NETWORK --net MINDSPORE_NETWORK"
+    return "bnport doctor"

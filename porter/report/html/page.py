@@ -1,0 +1,168 @@
+"""From a verification to the page: what the template shows, and the policy that lets nothing else run."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from math import inf, isinf
+from typing import Any
+
+from porter.errors import printable
+from porter.report.html.picture import HEIGHT, LEFT, WIDTH, picture, share_of, verdict, worst
+from porter.report.summary import next_command, summary
+from porter.verification.files import Verification
+from porter.verification.histogram import EDGES
+from porter.verification.network_results import ModeResult
+from porter.verification.results import Check, LayerResult
+
+# A wrong file may have thousands of wrong tensors.
+_PROBLEMS_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Call:
+    """What was asked: the command line, and the two files as they were given."""
+
+    command: str
+    source: str
+    output: str
+
+
+def render(verification: Verification, call: Call) -> str:
+    """The page as HTML text, complete: it loads nothing, and only its own style and script may run."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("porter.report.html", "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(figure=_figure, share=_share, told=_told, plain=_plain)
+    style, script = (_source(environment, name) for name in ("page.css", "page.js"))
+    return environment.get_template("page.html").render(
+        **_facts(verification, call),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_policy_hash(style),
+        script_hash=_policy_hash(script),
+    )
+
+
+def _facts(verification: Verification, call: Call) -> dict[str, Any]:
+    head, sentence = summary(verification)
+    layers = verification.layers
+    return {
+        "call": call,
+        "head": head,
+        "state": verdict(verification.verified),
+        "sentence": sentence,
+        "command": next_command(verification, call.source, call.output),
+        "trouble": next((layer for layer in layers if layer.ok is False), None),
+        "picture": picture(layers) if layers else None,
+        "size": (WIDTH, HEIGHT, LEFT),
+        "rows": [_row(index, layer) for index, layer in enumerate(layers)],
+        "kinds": sorted({layer.kind for layer in layers}),
+        "counts": {name: sum(verdict(layer.ok) == name for layer in layers) for name in ("failed", "not-run", "ok")},
+        "problems": verification.problems[:_PROBLEMS_SHOWN],
+        "problems_unseen": len(verification.problems[_PROBLEMS_SHOWN:]),
+        "network": verification.network,
+        "modes": [_mode(mode) for mode in verification.network.modes] if verification.network else [],
+        "notes": list(_notes(verification)),
+        "circumstances": verification.circumstances,
+        "data": {"edges": list(EDGES), "layers": [_details(layer) for layer in layers]},
+    }
+
+
+def _row(index: int, layer: LayerResult) -> dict[str, Any]:
+    check = worst(layer)
+    share = None if check is None else share_of(check)
+    return {
+        "index": index,
+        "layer": layer,
+        "verdict": verdict(layer.ok),
+        "check": check,
+        "share": share,
+        "sort": -1.0 if share is None else 1e300 if share == inf else share,
+        "why": layer.diagnosis or next((c.note for c in layer.checks if c.ok is None and c.note), None),
+    }
+
+
+def _details(layer: LayerResult) -> dict[str, Any]:
+    """What the script shows of a layer; texts made here, so that they are made in one way."""
+    return {
+        "name": _told(layer.name),
+        "kind": layer.kind,
+        "verdict": verdict(layer.ok),
+        "closest": _closest(layer),
+        "diagnosis": layer.diagnosis and _plain(layer.diagnosis),
+        "notes": [_plain(note) for note in (*layer.suspect, *layer.notes)],
+        "checks": [_check(check) for check in layer.checks],
+    }
+
+
+def _closest(layer: LayerResult) -> str:
+    check = worst(layer)
+    return "not run" if check is None else f"{check.check} {_share(share_of(check))} of its bound"
+
+
+def _check(check: Check) -> dict[str, Any]:
+    return {
+        "name": check.check,
+        "verdict": verdict(check.ok),
+        "share": "" if check.ok is None else _share(share_of(check)),
+        "figures": "" if check.bound is None else f"error {_figure(check.error)}, allowed {_figure(check.bound)}",
+        "note": check.note and _plain(check.note),
+        "histogram": check.histogram,
+    }
+
+
+def _mode(mode: ModeResult) -> dict[str, Any]:
+    rows = mode.diverging or mode.by_layer or mode.activations
+    return {"mode": mode, "verdict": verdict(mode.ok), "rows": rows}
+
+
+def _notes(verification: Verification) -> Iterator[str]:
+    yield from verification.warnings
+    yield from dict.fromkeys(note for layer in verification.layers for note in layer.notes)
+    if verification.network:
+        yield from verification.network.notes
+
+
+def _told(name: str) -> str:
+    return printable(name) or "(root)"
+
+
+def _plain(text: str) -> str:
+    return printable(text, 2000)
+
+
+def _figure(number: float | None) -> str:
+    """Two digits; a number that is not finite by its name."""
+    return "-" if number is None else "inf" if isinf(number) else f"{number:.1e}" if number else "0"
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "-"
+    if share < 0.001:
+        return "0%" if share == 0 else "<0.1%"
+    if share < 10:
+        return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
+    if isinf(share):
+        return "beyond"
+    return f"{share:,.0f} times" if share < 1e6 else f"{share:.0e} times"
+
+
+def _source(environment: Any, name: str) -> str:
+    source, _, _ = environment.loader.get_source(environment, name)
+    return str(source)
+
+
+def _policy_hash(text: str) -> str:
+    """As a content security policy names an inline element whose whole text this is."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
