@@ -90,7 +90,7 @@ def includes(interval: Interval, value: float, dtype: str) -> bool:
     import numpy as np
 
     low, high = interval
-    return low <= value <= high or low <= float(stored(np.array(value), dtype)) <= high
+    return low <= value <= high or low <= stored(np.array([value]), dtype)[0] <= high
 
 
 def number_within(interval: Interval, dtype: str) -> str:
