@@ -47,7 +47,7 @@ class BehavesAs(Protocol):
 
 class ErrorOf(Protocol):
     def __call__(self, side: Side) -> float | None:
-        """The error of the target, run anew with `side`; None where it did not run, or is out of bound even so."""
+        """The error in evaluation of the target, run anew with `side`; None where it fails a check even so."""
 
 
 def diagnose(
