@@ -13,13 +13,20 @@ from porter.errors import printable
 from porter.report.console import counted, new_table, show_warnings, stdout
 from porter.report.fold import fold
 from porter.report.networks import show_network
+from porter.report.shares import share_of
 from porter.report.summary import Head, summary
 from porter.verification.copies import TensorProblem
 from porter.verification.files import Verification
 from porter.verification.results import PARAMETERS, Check, LayerResult
 
 _COLOURS: dict[Head, str] = {"VERIFIED": "green", "NOT VERIFIED": "yellow", "VERIFICATION FAILED": "red"}
-_SHORT = {"eval after training": "after", "statistics": "stats"}
+_SHORT = {
+    "eval after training": "after",
+    "statistics": "stats",
+    "eval gradients": "eval grad",
+    "train gradients": "train grad",
+    "edge inputs": "edges",
+}
 # More problems than this are counted, not printed: a wrong file has thousands.
 _SHOWN = 12
 
@@ -77,11 +84,13 @@ def _base(check: Check) -> str:
 
 
 def _share(checks: list[Check]) -> str:
+    if not checks:
+        return ""  # no check of this kind of layer
     ran = [check for check in checks if check.ok is not None]
     if not ran:
         return "[yellow]-[/]"
-    worst = max(ran, key=_ratio)
-    ratio = _ratio(worst)
+    worst = max(ran, key=share_of)
+    ratio = share_of(worst)
     text = f"{ratio:.0%}" if ratio < 10 else f"{ratio:.0e}x" if ratio < float("inf") else "inf"
     return f"[bold red]{text}[/]" if worst.ok is False else text
 
@@ -91,14 +100,8 @@ def _extent(checks: list[Check]) -> str:
     telling = [check for check in checks if check.error is not None and (check.bound or check.error)]
     if not telling:
         return ""
-    worst = max(telling, key=_ratio)
+    worst = max(telling, key=share_of)
     return f"{worst.error:.0e}/{worst.bound:.0e}"
-
-
-def _ratio(check: Check) -> float:
-    if check.error is None or not check.bound:
-        return 0.0 if not check.error else float("inf")
-    return check.error / check.bound
 
 
 def _show_failure(console: Console, name: str, layers: list[LayerResult]) -> None:
@@ -111,7 +114,7 @@ def _show_failure(console: Console, name: str, layers: list[LayerResult]) -> Non
         console.print(f"       {escape(printable(first.diagnosis, 2000))}")
     failing = [check for layer in layers for check in layer.checks if check.ok is False]
     for title in dict.fromkeys(check.check for check in failing):
-        worst = max((check for check in failing if check.check == title), key=_ratio)
+        worst = max((check for check in failing if check.check == title), key=share_of)
         size = "" if worst.error is None else f"error {worst.error:.2g}, allowed {worst.bound:.2g}"
         note = f" ({printable(worst.note, 1000)})" if worst.note else ""
         console.print(f"       [dim]{escape(f'{title}: {size}{note}')}[/]")

@@ -34,6 +34,7 @@ KEYS = {
     "Right": "\ue014",
     "End": "\ue010",
     "PageDown": "\ue00f",
+    "PageUp": "\ue00e",
 }
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
@@ -111,8 +112,8 @@ class Browser:
 
     def texts(self, selector: str) -> list[str]:
         """Of all elements that fit and are shown."""
-        script = "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).map(e => e.innerText)"
-        return list(self.run(script, selector))
+        shown = "[...document.querySelectorAll(arguments[0])].filter(element => element.checkVisibility())"
+        return list(self.run(f"return {shown}.map(element => element.innerText)", selector))
 
     def look(self, *, dark: bool = False, width: int = 1200, height: int = 900) -> None:
         """Set the colour scheme and the size of the window's inside."""

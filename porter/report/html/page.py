@@ -6,11 +6,12 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from math import inf, isinf
+from math import isfinite, isinf
 from typing import Any
 
 from porter.errors import printable
-from porter.report.html.picture import HEIGHT, LEFT, WIDTH, picture, share_of, verdict, worst
+from porter.report.html.picture import HEIGHT, LEFT, WIDTH, picture, verdict
+from porter.report.shares import share_of, worst
 from porter.report.summary import next_command, summary
 from porter.verification.files import Verification
 from porter.verification.histogram import EDGES
@@ -42,7 +43,7 @@ def render(verification: Verification, call: Call) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=_figure, share=_share, told=_told, plain=_plain)
+    environment.filters.update(figure=_figure, share=_share, told=_told, plain=_plain, order=_order)
     style, script = (_source(environment, name) for name in ("page.css", "page.js"))
     return environment.get_template("page.html").render(
         **_facts(verification, call),
@@ -87,7 +88,6 @@ def _row(index: int, layer: LayerResult) -> dict[str, Any]:
         "verdict": verdict(layer.ok),
         "check": check,
         "share": share,
-        "sort": -1.0 if share is None else 1e300 if share == inf else share,
         "why": layer.diagnosis or next((c.note for c in layer.checks if c.ok is None and c.note), None),
     }
 
@@ -107,7 +107,10 @@ def _details(layer: LayerResult) -> dict[str, Any]:
 
 def _closest(layer: LayerResult) -> str:
     check = worst(layer)
-    return "not run" if check is None else f"{check.check} {_share(share_of(check))} of its bound"
+    if check is None:
+        return "not run"
+    share = share_of(check)
+    return f"{check.check} beyond its bound" if isinf(share) else f"{check.check} {_share(share)} of its bound"
 
 
 def _check(check: Check) -> dict[str, Any]:
@@ -142,8 +145,12 @@ def _plain(text: str) -> str:
 
 
 def _figure(number: float | None) -> str:
-    """Two digits; a number that is not finite by its name."""
-    return "-" if number is None else "inf" if isinf(number) else f"{number:.1e}" if number else "0"
+    return "-" if number is None else f"{number:.1e}" if number else "0"
+
+
+def _order(number: float | None) -> float:
+    """What a table is sorted by: nothing first, what is not finite last."""
+    return -1.0 if number is None else number if isfinite(number) else 1e300
 
 
 def _share(share: float | None) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import ceil, floor, inf, log10
 
-from porter.verification.results import Check, LayerResult
+from porter.report.shares import share_of, worst
+from porter.verification.results import LayerResult
 
 WIDTH, HEIGHT = 1000.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 8.0, 18.0, 26.0
@@ -86,27 +87,9 @@ def verdict(ok: bool | None) -> str:
     return {True: "ok", False: "failed", None: "not-run"}[ok]
 
 
-def worst(layer: LayerResult) -> Check | None:
-    """The check that comes closest to its bound, or exceeds it most; None where none was run.
-
-    What a wrong parameter does tells more than that it is not equal, which allows no error at all.
-    """
-    ran = [check for check in layer.checks if check.ok is not None]
-    return max(ran, key=lambda check: (check.ok is False, bool(check.bound), share_of(check)), default=None)
-
-
 def worst_share(layer: LayerResult) -> float | None:
     found = worst(layer)
     return None if found is None else share_of(found)
-
-
-def share_of(check: Check) -> float:
-    """error / bound; inf where the check failed without figures, or exceeds a bound of 0."""
-    if check.error is None or check.bound is None:
-        return inf if check.ok is False else 0.0
-    if check.bound == 0:
-        return inf if check.error else 0.0
-    return check.error / check.bound
 
 
 @dataclass(frozen=True)
