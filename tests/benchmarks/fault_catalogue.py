@@ -105,11 +105,12 @@ def _of_a_tensor(
 
     def fault(family: str, detail: str, values: Array, words: str) -> Fault:
         wrong = np.count_nonzero(values.astype(right.dtype) != right)
+        pattern = f"{leaf} {words}".strip()
         if _constant(right):
-            words = r"is .* where .* was expected (in every channel|throughout)"
+            pattern = r"is .* where .* was expected (in every channel|throughout)"
         elif wrong <= FEW:  # a small change that most values do not show in their dtype
-            words = r"?\[.*\] is .* where .* was expected"
-        return _set(family, f"{name}: {detail}", {victim: (f"{leaf} {words}".strip(),)}, {name: values})
+            pattern = rf"{leaf}\[.*\] is .* where .* was expected"
+        return _set(family, f"{name}: {detail}", {victim: (pattern,)}, {name: values})
 
     yield fault("sign", "negated", -right, "has the opposite sign")
     for exponent in range(2, 7):

@@ -306,3 +306,54 @@ def test_another_layers_values_are_known_after_a_cast() -> None:
     case = layer_case(P)
     case = replace(case, target=replace(case.target, dtype="float16", parameters=half))
     assert diagnosis(case) == "holds the parameters of layer2.0.bn1"
+
+
+def test_a_swap_tells_the_error_that_swapping_back_leaves() -> None:
+    (result,) = verify_layers([with_target(layer_case(P), mean=P["variance"], variance=P["mean"])], Options())
+    words = re.fullmatch(
+        r"running_mean and running_var are swapped \(swapping them back gives error (\S+)\)", result.diagnosis or ""
+    )
+    assert words, result.diagnosis
+    (right,) = verify_layers([layer_case(P)], Options())
+    evaluation = next(check for check in right.checks if check.check == "eval")
+    assert evaluation.bound is not None
+    assert 0 < float(words[1]) <= evaluation.bound
+
+
+def test_a_remedy_that_does_not_help_is_not_told(monkeypatch) -> None:
+    run = mindspore_backend.MindSporeLayer._run
+    monkeypatch.setattr(
+        mindspore_backend.MindSporeLayer, "_run", lambda self, x, training: run(self, x, training=training) * 1.01
+    )
+    (result,) = verify_layers([with_target(layer_case(P), gamma=P["beta"], beta=P["gamma"])], Options())
+    assert (result.diagnosis or "").startswith("weight and bias are swapped; besides, MindSpore")
+
+
+ONES = np.ones(8, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "notes"),
+    [
+        (P, Settings(), ()),
+        (
+            {**P, "gamma": ONES, "variance": ONES},
+            Settings(),
+            ("not distinguishable, for they hold the same values: weight with running_var exchanged",),
+        ),
+        (
+            {"gamma": ONES, "beta": 0 * ONES, "mean": 0 * ONES, "variance": ONES},
+            Settings(),
+            (
+                "not distinguishable, for they hold the same values: weight with running_var or bias with "
+                "running_mean exchanged",
+            ),
+        ),
+        (P, Settings(momentum=0.5), ("not distinguishable: momentum 0.5 inverted or not",)),
+        (P, Settings(momentum=0.5, statistics="frozen"), ()),
+    ],
+)
+def test_a_layer_that_would_hide_a_fault_says_so(values, settings, notes) -> None:
+    (result,) = verify_layers([layer_case(values, settings)], Options())
+    assert result.ok is True
+    assert tuple(note for note in result.notes if note.startswith("not distinguishable")) == notes
