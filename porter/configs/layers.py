@@ -8,14 +8,17 @@ of the layers below `backbone`, and of several places that speak of a layer the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from porter.configs.model import Setting, Site
 from porter.configs.names import holds_arguments, is_section, names_norms, snake
 from porter.configs.references import Path, decimal_of, is_number
 from porter.configs.terms import TERMS, TRACK, USE_BATCH, Dialect, inverted
-from porter.configs.tree import Place, Scalar
+from porter.configs.tree import DEEPEST, Document, Mapping, Node, Place, Scalar
 from porter.layers.settings import Value
+
+# More nodes than any config that a person wrote has.
+_MOST_NODES, _MOST_ALIASES = 20_000, 100
 
 
 @dataclass(frozen=True)
@@ -37,24 +40,46 @@ class Said:
     place: Place
 
 
-def values_in(
-    sites: Iterable[Site], place: Callable[[int], Place], terms: Callable[[Site], Dialect]
-) -> Iterator[Said]:
-    """Every value that places in a config say, in order.
+def values_in(document: Document, sites: Iterable[Site], terms: Callable[[Site], Dialect]) -> Iterator[Said]:
+    """Every value that places in a config say, in order, and once more for each alias of such a place.
 
     Args:
+        document: the config.
         sites: the places.
-        place: of a character in the file.
         terms: whose terms a site is in.
 
     What is computed when the config is used says nothing here.
     """
+    paths, sites = _paths(document), list(sites)
+    own = {(id(site.node), site.path) for site in sites}
     for site in sites:
+        aliases = paths.get(id(site.node), ())[:_MOST_ALIASES]
+        others = [path for path in aliases if (id(site.node), path) not in own]
         for setting in site.settings:
             for scalar in setting.values:
                 known = _value(setting, scalar, terms(site))
                 if known:
-                    yield Said(*known, scalar.text, setting.path, place(scalar.span.start))
+                    one = Said(*known, scalar.text, setting.path, document.place(scalar.span.start))
+                    yield one
+                    yield from (replace(one, path=(*path, *setting.path[len(site.path) :])) for path in others)
+
+
+def _paths(document: Document) -> dict[int, list[Path]]:
+    """Every path at which a mapping stands, by the mapping's id; not all of them in a file that repeats itself."""
+    found: dict[int, list[Path]] = {}
+    waiting: list[tuple[Path, Node]] = [((root.name,) if root.name else (), root.node) for root in document.roots]
+    for _ in range(_MOST_NODES):
+        if not waiting:
+            break
+        path, node = waiting.pop()
+        if isinstance(node, Scalar) or len(path) > DEEPEST:
+            continue
+        found.setdefault(id(node), []).append(path)
+        if isinstance(node, Mapping):
+            waiting += [((*path, entry.name), entry.value) for entry in reversed(node.entries)]
+        else:
+            waiting += [((*path, str(index)), item) for index, item in reversed([*enumerate(node.items)])]
+    return found
 
 
 def _value(setting: Setting, scalar: Scalar, terms: Dialect) -> tuple[str, Value] | None:

@@ -98,7 +98,7 @@ def side_of(
     found = search(document, told)
     _demand_certain(found, name, document, terms)
     certain = (site for site in found.sites if not site.doubt)
-    return SideConfig(name, tuple(values_in(certain, document.place, terms)))
+    return SideConfig(name, tuple(values_in(document, certain, terms)))
 
 
 def _framework(dialect: Dialect) -> str:
@@ -111,7 +111,7 @@ def _demand_certain(found: Found, name: str, document: Document, terms: Any) -> 
         f"{name}:{one.place.line}:{one.place.column}: {path}: {site.doubt}: "
         f"--setting '{path}={name_of[one.setting]}' or --setting '{path}=keep'"
         for site in found.undecided
-        for one in values_in([site], document.place, terms)
+        for one in values_in(document, [site], terms)
         if one.setting in name_of and (path := ".".join(one.path))
     ]
     if details:

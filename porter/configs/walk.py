@@ -91,6 +91,7 @@ class _Walk:
     references: References
     kept: Callable[[Path], bool]
     seen: dict[int, set[Role]] = field(default_factory=dict)
+    lists: set[tuple[int, str, Role | None, bool]] = field(default_factory=set)
 
     def visits(self, start: _Stop) -> Iterator[Visit]:
         waiting = [start]
@@ -109,7 +110,11 @@ class _Walk:
                 yield visit
                 waiting += [] if again else reversed([*self._children(visit)])
             elif isinstance(stop.node, ListNode):
-                waiting += reversed([*_items(stop.node, stop)])
+                # An aliased list says nothing new in the same role: lists of lists of aliases would never end.
+                looked_at = (id(stop.node), stop.key, stop.hint, stop.kept)
+                if looked_at not in self.lists:
+                    self.lists.add(looked_at)
+                    waiting += reversed([*_items(stop.node, stop)])
             elif stop.hint:
                 # Only what is said to be arguments of a batch normalisation is looked up elsewhere.
                 node = self.references.resolved(stop.node, stop.path)

@@ -22,7 +22,7 @@ NAMES = (
 def said(text: str, terms: Dialect = "torch", format: Format = "yaml") -> list[Said]:
     document = PARSERS[format](text)
     certain = [site for site in find(document).sites if not site.doubt]
-    return list(values_in(certain, document.place, lambda site: site.dialect or terms))
+    return list(values_in(document, certain, lambda site: site.dialect or terms))
 
 
 def shares(text: str, setting: str = "momentum") -> dict[str, list[Value]]:
@@ -110,6 +110,18 @@ def test_differing_values_go_by_path() -> None:
 )
 def test_the_most_specific_place_counts(text: str, expected: list[list[float]]) -> None:
     assert list(shares(text).values()) == expected
+
+
+def test_an_aliased_place_speaks_wherever_it_stands() -> None:
+    text = "head: {bn_momentum: 0.3}\nbackbone: {layer1: &a {bn: {type: BN3d, momentum: 0.1}}, layer2: *a}"
+    assert shares(text) == {**{name: [0.1] for name in NAMES[:3]}, "head.norm": [0.3]}
+    merged = "head: {bn_momentum: 0.3}\nbackbone: {layer1: &a {bn_momentum: 0.1}, layer2: {<<: *a, x: 1}}"
+    assert shares(merged) == shares(text)
+
+
+def test_a_file_that_repeats_itself_takes_no_longer() -> None:
+    levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+    assert {tuple(values) for values in shares(f"a0: &a0 [{{bn_momentum: 0.1}}]\n{levels}").values()} == {(0.1,)}
 
 
 def test_settings_are_told_apart() -> None:
