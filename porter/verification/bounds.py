@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from porter.verification.arithmetic import UNDERFLOW, UNIT_ROUNDOFF, Number, gamma, gradients, reciprocal_root
+from porter.verification.moments import moments_over
 from porter.verification.reference import Reference, along, moments
 
 if TYPE_CHECKING:
@@ -26,12 +28,8 @@ if TYPE_CHECKING:
 _PRECISION: Mapping[str, tuple[float, float]] = {
     "float16": (2.0**-11, 2.0**-25),
     "bfloat16": (2.0**-8, 2.0**-134),
-    "float32": (2.0**-24, 2.0**-150),
+    "float32": (UNIT_ROUNDOFF, 2.0**-150),
 }
-UNIT_ROUNDOFF = _PRECISION["float32"][0]
-
-# Below this a framework may flush to zero; it is a few of float32's smallest normal numbers.
-_UNDERFLOW = 2.0**-124
 
 # Roundings in gamma / sqrt(variance + eps): eps and the sum (halved by the root), root, quotient and product are 4;
 # a vectorised reciprocal root that is off by two units in the last place makes 8.
@@ -76,6 +74,30 @@ class Bounded:
         self._move(x)
         return Within(self._reference.train(x), bound)
 
+    def gradients(self, x: Array, upstream: Array, *, training: bool) -> tuple[Within, Within, Within]:
+        import numpy as np
+
+        reference, eps = self._reference, self._eps
+        batch = (training and reference.moves) or not reference.uses_running
+        given = Number(x)
+        scale = Number(along(reference.gamma, x), along(self._rounding["gamma"], x))
+        shift = Number(along(reference.beta, x), along(self._rounding["beta"], x))
+        if batch:
+            distance, variance = moments_over(given, (0, *range(2, x.ndim)), one_pass=False)
+            least: Array | float = eps
+        else:
+            distance = given - Number(along(reference.mean, x), along(self._mean_error, x))
+            error = np.maximum(self._variance_below, self._variance_above)
+            variance = Number(along(reference.variance, x), along(error, x))
+            least = along(reference.variance - self._variance_below + eps, x)
+        output = distance * reciprocal_root(variance + eps, least) * scale + shift
+        found = gradients(output, upstream, (given, scale, shift))
+        values = reference.gradients(x, upstream, training=training)
+        of_x, of_gamma, of_beta = (
+            Within(value, number.error.reshape(value.shape)) for value, number in zip(values, found, strict=True)
+        )
+        return of_x, of_gamma, of_beta
+
     def statistics(self) -> tuple[Within, Within] | None:
         import numpy as np
 
@@ -103,13 +125,13 @@ class Bounded:
 
         low, exact, high = (1 / np.sqrt(np.maximum(v + self._eps, 0)) for v in variances)
         relative = np.nan_to_num(np.maximum(low / exact - 1, 1 - high / exact), nan=0.0, posinf=np.inf)
-        relative = relative + _gamma(_SCALE_ROUNDINGS) * self._cancellation(variances[1])
+        relative = relative + gamma(_SCALE_ROUNDINGS) * self._cancellation(variances[1])
         alpha = np.abs(self._reference.gamma) * exact
         alpha_error = alpha * relative + self._rounding["gamma"] * exact * (1 + relative)
-        constant = (alpha + alpha_error) * mean_error + self._rounding["beta"] + _UNDERFLOW
+        constant = (alpha + alpha_error) * mean_error + self._rounding["beta"] + UNDERFLOW
         rounded = alpha * np.abs(mean) + np.abs(self._reference.beta)
-        constant = constant + _gamma(_MAP_ROUNDINGS) * rounded
-        slope = _gamma(_MAP_ROUNDINGS) * alpha
+        constant = constant + gamma(_MAP_ROUNDINGS) * rounded
+        slope = gamma(_MAP_ROUNDINGS) * alpha
         distance = np.abs(x - along(mean, x))
         bound: Array = along(alpha_error, x) * distance + along(slope, x) * np.abs(x) + along(constant, x)
         return bound
@@ -130,7 +152,7 @@ class Bounded:
         unbiased = n / (n - 1)
 
         def moved(old: Array, old_error: Array, new: Array, new_error: Array) -> Array:
-            rounding = _gamma(_MOVE_ROUNDINGS) * (np.abs(old) + abs(weight) * np.abs(new)) + _UNDERFLOW
+            rounding = gamma(_MOVE_ROUNDINGS) * (np.abs(old) + abs(weight) * np.abs(new)) + UNDERFLOW
             return np.asarray(abs(1 - weight) * old_error + abs(weight) * new_error + rounding)
 
         old, new = self._reference.variance, variance * unbiased
@@ -186,16 +208,11 @@ def _moments_within(x: Array) -> tuple[Array, Array, tuple[Array, Array, Array]]
     n = x.size // x.shape[1]
     mean, variance = moments(x)
     axes = (0, *range(2, x.ndim))
-    mean_error = _gamma(n + 1) * np.abs(x).mean(axes, dtype=np.float64)
+    mean_error = gamma(n + 1) * np.abs(x).mean(axes, dtype=np.float64)
     square = variance + np.square(mean)
-    error = _gamma(n + 4) * np.sqrt(variance * square)
+    error = gamma(n + 4) * np.sqrt(variance * square)
     return (
         mean,
         mean_error,
-        (np.maximum(variance - error, 0), variance, variance + error + _gamma(n + 4) ** 2 * square),
+        (np.maximum(variance - error, 0), variance, variance + error + gamma(n + 4) ** 2 * square),
     )
-
-
-def _gamma(n: int) -> float:
-    """Higham's gamma_n: the relative error n successive roundings can add up to."""
-    return n * UNIT_ROUNDOFF / (1 - n * UNIT_ROUNDOFF)

@@ -52,6 +52,30 @@ class LayerCase:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """The parameters of a layer that has no settings, as one framework holds them.
+
+    Attributes:
+        parameters: slot name -> values, float16, float32 or float64, in the shape of its dialect.
+        dtype: as for `Side`.
+    """
+
+    dialect: Dialect
+    parameters: Mapping[str, Array]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class OrdinaryCase:
+    """One layer to verify of another kind than the batch normalisations; as `LayerCase`."""
+
+    name: str
+    kind: Kind
+    source: Stored
+    target: Stored
+
+
+@dataclass(frozen=True)
 class Options:
     """How layers are run and judged.
 
@@ -59,7 +83,7 @@ class Options:
         seed: of the inputs. A layer's inputs depend on it and on the layer's name alone.
         steps: training steps between the two evaluations, at least 1.
         atol, rtol: where either is given, a result passes within atol + rtol * |reference| (the one not given counts
-            as 0) in place of the rounding-error bound.
+            as 0) in place of the rounding-error bound; on edge inputs within the wider of the two.
         ms_mode: MindSpore's execution mode.
         device: the device target in MindSpore's spelling: CPU, GPU or Ascend.
         strict: fail a layer whose own values are not finite, or whose variance is negative.

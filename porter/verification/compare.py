@@ -7,19 +7,17 @@ wrong conversion (the target alone is off) and a framework's own numerics (the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from porter.errors import BackendError
+from porter.verification.batches import Batch, batches, inputs_of, part
 from porter.verification.bounds import Bounded, Within, parameter_errors, storage_error
 from porter.verification.cases import LayerCase, Options, Side
 from porter.verification.diagnose import comparable_slots, diagnose, hidden_faults
 from porter.verification.reference import SLOTS, Reference, filled
 from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
 from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run
-from porter.verification.trajectory import Inexpressible, Inputs, Trajectory, channels_of, make_inputs, trajectory
-
-if TYPE_CHECKING:
-    pass
+from porter.verification.trajectory import Inexpressible, Inputs, Trajectory, channels_of, trajectory
 
 
 def verify_layers(cases: Sequence[LayerCase], options: Options) -> Iterator[LayerResult]:
@@ -28,28 +26,54 @@ def verify_layers(cases: Sequence[LayerCase], options: Options) -> Iterator[Laye
     All cases are given at once so that a layer holding another's parameters can be told which.
     """
     bench = Bench(options)
+    sound = [case for case in cases if len(_shapes(case)) == 1]
+    known: dict[int, LayerResult] = {id(case): _refuse_shapes(case) for case in cases if len(_shapes(case)) > 1}
+    waiting = iter(batches(sound, options))
     for case in cases:
-        yield _verify(case, cases, bench)
+        while id(case) not in known:
+            batch = next(waiting)
+            judged = (_judge(trial, cases, bench) for trial in _trials(batch, bench))
+            known.update(zip(map(id, batch.cases), judged, strict=True))
+        yield known.pop(id(case))
 
 
-def _verify(case: LayerCase, cases: Sequence[LayerCase], bench: Bench) -> LayerResult:
-    if len(_shapes(case)) > 1:
-        return _refuse_shapes(case)
-    parameters = check_parameters(case)
-    inputs = make_inputs(case, bench.options)
-    backend = next(iter(bench.backends(case.source.dialect).values()))
-    source = _run(case, case.source, backend, inputs, bench, "")
+@dataclass(frozen=True)
+class _Trial:
+    """A layer, what it was given, and what both sides made of it, judged."""
+
+    case: LayerCase
+    inputs: Inputs
+    source: Run
+    targets: list[Run]
+
+
+def _trials(batch: Batch, bench: Bench) -> Iterator[_Trial]:
+    wide, inputs = batch.wide, batch.inputs
+    backend = next(iter(bench.backends(wide.source.dialect).values()))
+    source = _run(wide, wide.source, backend, inputs, bench, "")
     targets = [
-        _run(case, case.target, backend, inputs, bench, label)
-        for label, backend in bench.backends(case.target.dialect).items()
+        _run(wide, wide.target, backend, inputs, bench, label)
+        for label, backend in bench.backends(wide.target.dialect).items()
     ]
     right = {
-        dtype: expected(case, case.source, inputs, stored_as=dtype)
-        for dtype in {case.source.dtype, case.target.dtype}
+        dtype: expected(wide, wide.source, inputs, stored_as=dtype)
+        for dtype in {wide.source.dtype, wide.target.dtype}
     }
-    source.checks = judge_run(source, right[case.source.dtype], bench.options)
-    for target in targets:
-        target.checks = judge_run(target, right[case.target.dtype], bench.options)
+
+    def own(run: Run, side: Side, place: slice) -> Run:
+        observed = None if run.observed is None else part(run.observed, place)
+        alone = replace(run, observed=observed)
+        alone.checks = judge_run(alone, part(right[side.dtype], place), bench.options)
+        return alone
+
+    for case, place in zip(batch.cases, batch.places, strict=True):
+        mine = [own(target, case.target, place) for target in targets]
+        yield _Trial(case, inputs_of(batch, place), own(source, case.source, place), mine)
+
+
+def _judge(trial: _Trial, cases: Sequence[LayerCase], bench: Bench) -> LayerResult:
+    case, source, targets = trial.case, trial.source, trial.targets
+    parameters = check_parameters(case)
     suspect = tuple(_odd_values(case))
     checks = (
         parameters,
@@ -58,7 +82,7 @@ def _verify(case: LayerCase, cases: Sequence[LayerCase], bench: Bench) -> LayerR
     )
     diagnosis = None
     if verdict(checks) is False:
-        diagnosis = _diagnosis(case, cases, source, targets, inputs, bench)
+        diagnosis = _diagnosis(case, cases, source, targets, trial.inputs, bench)
         if bench.options.strict and suspect:
             diagnosis = Diagnosis("parameters", f"{'; '.join(suspect)} (--strict)")
     text, cause = (diagnosis.text, diagnosis.cause) if diagnosis else (None, None)
@@ -137,7 +161,8 @@ def _diagnosis(
         run = _run(case, side, (failing or targets[0]).backend, inputs, bench, "")
         expectation = expected(case, case.source, inputs, stored_as=side.dtype)
         checks = judge_run(run, expectation, bench.options)
-        return max(check.error or 0.0 for check in checks) if all(check.ok for check in checks) else None
+        within = all(check.ok for check in checks)
+        return next(check.error for check in checks if check.check == "eval") if within else None
 
     if failing is not None and failing.wrong:
         return Diagnosis("settings", failing.reason or "")

@@ -5,29 +5,31 @@ The plan is made anew from the source and the layer rules; what the conversion n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 
 from porter import network
 from porter.formats import open_checkpoint
-from porter.formats.model import Checkpoint, ModuleFacts
+from porter.formats.model import ModuleFacts
 from porter.formats.transfer import TensorReader
 from porter.layers.classes import settings_of
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
 from porter.layers.settings import DEFAULT_EPS, DEFAULT_MOMENTUM, TARGET, Given, Settings, invert_momentum, with_given
 from porter.optimizer.carry import wrong_settings
-from porter.plan import Plan, Step
+from porter.plan import Plan
 from porter.proof import Circumstances
 from porter.source import Source
 from porter.verification.cases import LayerCase, Options, Side
 from porter.verification.copies import TensorProblem, check_structure, compare_tensor
 from porter.verification.copy_faults import explain
+from porter.verification.layer_pairs import LayerPair, pair_layers
 from porter.verification.network_results import NetworkResult
-from porter.verification.pairing import layer_path
-from porter.verification.results import Check, LayerResult
+from porter.verification.ordinary_layers import OrdinaryLayers
+from porter.verification.results import WRONG_PARAMETERS, Check, LayerResult
 
 OnLayer = Callable[[int, int], None]
 
@@ -134,24 +136,45 @@ def verify_output(
         differing = [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
         problems += explain(differing, comparable, theirs, ours)
         modules = _target_modules(target, plan.to)
-        norms = list(_norms(source, plan, checkpoint))
+        pairs = list(pair_layers(source, plan, checkpoint))
+        norms = [pair for pair in pairs if pair.layer.kind.family == "BatchNorm" and pair.layer.settings]
         known = [norm for norm in norms if norm.path in modules or not target.network]
         cases = [_case(norm, plan, modules.get(norm.path), target, theirs, ours) for norm in known]
-    strangers = (_not_in_the_network(norm, modules, target) for norm in norms if norm not in known)
-    layers = (*_run(cases, options, on_layer), *strangers, *_undecided(source))
+        ordinary = OrdinaryLayers(plan, theirs, ours, pairs)
+        results = _run(cases, ordinary, options, on_layer)
+        strangers = (_not_in_the_network(norm, modules, target) for norm in norms if norm not in known)
+        found = _in_order(source, (*results, *strangers, *_undecided(source)))
+    layers = tuple(_told(layer, problems) for layer in found)
     suspect = (f"{layer.name or '(root)'}: {text}" for layer in layers for text in layer.suspect)
     cast = sum(step.fate == "cast" for step in comparable)
     assumed = _assumed_settings(source) if any(layer.ok is not None for layer in layers) else ()
     return Verification(layers, len(comparable), tuple(problems), (*assumed, *suspect), cast=cast)
 
 
-def _run(cases: list[LayerCase], options: Options, on_layer: OnLayer | None) -> Iterator[LayerResult]:
+def _run(
+    cases: list[LayerCase], ordinary: OrdinaryLayers, options: Options, on_layer: OnLayer | None
+) -> tuple[LayerResult, ...]:
     from porter.verification.compare import verify_layers
 
-    for done, result in enumerate(verify_layers(cases, options), 1):
+    total, results = len(cases) + len(ordinary), []
+    for result in chain(verify_layers(cases, options), ordinary.verified(options)):
+        results.append(result)
         if on_layer:
-            on_layer(done, len(cases))
-        yield result
+            on_layer(len(results), total)
+    return tuple(results)
+
+
+def _in_order(source: Source, results: Sequence[LayerResult]) -> list[LayerResult]:
+    place = {layer.name: index for index, layer in enumerate(source.layers)}
+    return sorted(results, key=lambda result: place[result.name])
+
+
+def _told(layer: LayerResult, problems: Sequence[TensorProblem]) -> LayerResult:
+    """A layer that holds other values than the source's, with what the comparison of its tensors says of them."""
+    told = [f"{p.name} {p.text}" for p in problems if p.layer == layer.name]
+    if layer.diagnosis != WRONG_PARAMETERS or not told:
+        return layer
+    return replace(layer, diagnosis="; ".join(told))
 
 
 def _undecided(source: Source) -> Iterator[LayerResult]:
@@ -197,45 +220,8 @@ def _assumed_settings(source: Source) -> Iterator[str]:
             )
 
 
-@dataclass(frozen=True)
-class _Norm:
-    """A batch normalisation on both sides: slot -> its tensor in the source and in the output, and its path there.
-
-    A tensor that it shares with another layer stands under the other's name on MindSpore's side.
-    """
-
-    layer: Layer
-    theirs: Mapping[str, str]
-    ours: Mapping[str, str]
-    path: str
-
-
-def _norms(source: Source, plan: Plan, output: Checkpoint) -> Iterator[_Norm]:
-    """The batch normalisations on both sides; one that lacks a tensor is a matter for `check_structure`."""
-    steps: dict[str | None, list[Step]] = {}
-    for step in plan.steps:
-        steps.setdefault(step.layer, []).append(step)
-    written = {step.source.name: step.target.name for step in plan.steps if step.source and step.target}
-    for layer in source.layers:
-        if layer.certainty == "undecided" or layer.kind.family != "BatchNorm" or layer.settings is None:
-            continue
-        own = steps.get(layer.name, [])
-        names = _target_names(layer, own, plan)
-        if layer.tensors and not names:
-            continue  # it was left out on request, or is run under the name that its tensors have in the output
-        theirs, ours = dict(layer.tensors), dict(names)
-        for step in own:
-            if step.same_as is not None:
-                slot = _slot(layer, step, plan)
-                theirs[slot] = step.source.name if step.source else step.same_as
-                ours[slot] = step.target.name if step.target else written[step.same_as]
-        if all(name in output.tensors for name in ours.values()):
-            tensor = next(iter(names.values()), None)
-            yield _Norm(layer, theirs, ours, layer_path(tensor, layer.kind, plan.to) if tensor else layer.name)
-
-
 def _case(
-    norm: _Norm,
+    norm: LayerPair,
     plan: Plan,
     facts: ModuleFacts | None,
     target: TargetOptions,
@@ -253,7 +239,7 @@ def _case(
     )
 
 
-def _not_in_the_network(norm: _Norm, modules: Mapping[str, ModuleFacts], target: TargetOptions) -> LayerResult:
+def _not_in_the_network(norm: LayerPair, modules: Mapping[str, ModuleFacts], target: TargetOptions) -> LayerResult:
     """A layer that the target network does not have under the output's name: its settings there are unknown."""
     near = get_close_matches(norm.path, modules, n=1, cutoff=0.4)
     closest = f", the closest is {near[0]}" if near else ""
@@ -263,19 +249,6 @@ def _not_in_the_network(norm: _Norm, modules: Mapping[str, ModuleFacts], target:
     )
     checks = (Check("eval", False, note="the network has no such layer"),)
     return LayerResult(norm.layer.name, norm.layer.kind.name, False, checks, text, cause="settings")
-
-
-def _target_names(layer: Layer, steps: list[Step], plan: Plan) -> dict[str, str]:
-    """Slot -> name in the output, of the tensors that have one in this layer."""
-    return {_slot(layer, step, plan): step.target.name for step in steps if step.target}
-
-
-def _slot(layer: Layer, step: Step, plan: Plan) -> str:
-    if step.target is None:
-        return next(slot for slot, name in layer.tensors.items() if step.source and name == step.source.name)
-    leaves = layer.kind.names_in(plan.to, root=not layer.name)
-    ruled = step.ruled or step.target.name
-    return next(slot for slot, leaf in leaves.items() if f".{ruled}".endswith(f".{leaf}"))
 
 
 def _side(dialect: Dialect, settings: Settings, tensors: Mapping[str, str], reader: TensorReader) -> Side:

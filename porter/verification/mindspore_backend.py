@@ -14,6 +14,7 @@ from porter.errors import BackendError
 from porter.layers.kinds import Kind
 from porter.layers.settings import USE_BATCH_STATISTICS, Settings, invert_momentum
 from porter.verification.cases import MindSporeMode, Side
+from porter.verification.mindspore_gradients import differentiate
 from porter.verification.torch_backend import first_line, installed, torch_arguments
 from porter.verification.trajectory import Inexpressible
 
@@ -38,7 +39,7 @@ class MindSporeBackend:
 
     def __init__(self, device: str = "CPU", mode: MindSporeMode = "pynative") -> None:
         self._device = device
-        self._mode = mode
+        self.mode = mode
         self._cells: dict[str, Any] = {}
 
     def available(self) -> str | None:
@@ -70,7 +71,7 @@ class MindSporeBackend:
         if reason:
             raise Inexpressible(reason)
         try:
-            return MindSporeLayer(kind, side, values, self._cell(kind, side, len(values["gamma"])), self._mode)
+            return MindSporeLayer(kind, side, values, self._cell(kind, side, len(values["gamma"])), self.mode)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BackendError(f"MindSpore refuses the layer: {first_line(error)}") from error
 
@@ -85,7 +86,7 @@ class MindSporeBackend:
             arguments = mindspore_arguments(cls, side.settings)
         key = f"{side.dialect} {kind.name} {channels} {arguments}"
         if key not in self._cells:
-            with execution(self._mode):
+            with execution(self.mode):
                 self._cells[key] = cls(channels, **arguments)
         return self._cells[key]
 
@@ -113,6 +114,16 @@ class MindSporeLayer:
 
     def train(self, x: Array) -> Array:
         return self._run(x, training=self._trains)
+
+    def gradients(self, x: Array, upstream: Array, *, training: bool) -> tuple[Array | None, ...]:
+        trained = {slot: p for slot, p in self._parameters.items() if slot in ("gamma", "beta")}
+        self._cell.set_train(training and self._trains)
+        with execution(self._mode):
+            try:
+                found = differentiate(self._cell, trained, [x], upstream)
+            except Exception as error:
+                raise BackendError(f"MindSpore cannot run the layer: {first_line(error)}") from error
+        return found.inputs[0], found.parameters.get("gamma"), found.parameters.get("beta")
 
     def statistics(self) -> tuple[Array, Array] | None:
         if not self._compares:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from porter.errors import BackendError, UsageError
 from porter.verification.activations import Arrays, Call, Inputs, NetworkInput, make_network_inputs
-from porter.verification.bounds import UNIT_ROUNDOFF
+from porter.verification.arithmetic import UNIT_ROUNDOFF
 from porter.verification.cases import Options
 from porter.verification.causes import Scene, likely_cause, settings_that_differ
 from porter.verification.deviation import magnitude

@@ -74,6 +74,20 @@ class Reference:
         self.count += 1
         return y
 
+    def gradients(self, x: Array, upstream: Array, *, training: bool) -> tuple[Array, Array, Array]:
+        """Ioffe & Szegedy, section 3; running statistics are constants, those of the batch depend on x."""
+        import numpy as np
+
+        batch = (training and self.moves) or not self.uses_running
+        mean, variance = moments(x) if batch else (self.mean, self.variance)
+        axes = (0, *range(2, x.ndim))
+        inverse = 1 / np.sqrt(variance + self.side.settings.eps)
+        normal = (x - along(mean, x)) * along(inverse, x)
+        of_gamma, of_beta = (upstream * normal).sum(axes), upstream.sum(axes, dtype=np.float64)
+        n = x.size // x.shape[1]
+        through = along(of_beta, x) + normal * along(of_gamma, x) if batch else 0.0
+        return (upstream - through / n) * along(self.gamma * inverse, x), of_gamma, of_beta
+
     def statistics(self) -> tuple[Array, Array] | None:
         return (self.mean, self.variance) if self.uses_running else None
 

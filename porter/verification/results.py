@@ -7,6 +7,8 @@ from math import isfinite
 from typing import Literal
 
 PARAMETERS = "parameters"
+# The diagnosis of a layer of which is known no more than that.
+WRONG_PARAMETERS = "the parameters are not the source's"
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 from porter.errors import BackendError
 from porter.layers.kinds import Kind
 from porter.verification.cases import Side
+from porter.verification.torch_gradients import differentiate
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
 
 # MindSpore's device targets in PyTorch's spelling; PyTorch has no Ascend of its own, its side then runs on the CPU.
 _DEVICES = {"CPU": "cpu", "GPU": "cuda"}
+
+# Parameter -> slot of those that are trained.
+_TRAINED = {"weight": "gamma", "bias": "beta"}
 
 
 class TorchBackend:
@@ -30,7 +34,7 @@ class TorchBackend:
     name = "PyTorch"
 
     def __init__(self, device: str = "CPU") -> None:
-        self._device = _DEVICES.get(device, "cpu")
+        self.torch_device = _DEVICES.get(device, "cpu")
 
     def available(self) -> str | None:
         """Why no layer can run here; None when it can."""
@@ -40,7 +44,7 @@ class TorchBackend:
             import torch
         except Exception as error:
             return f"PyTorch does not import: {first_line(error)}"
-        if self._device == "cuda" and not torch.cuda.is_available():
+        if self.torch_device == "cuda" and not torch.cuda.is_available():
             return "PyTorch sees no GPU"
         return None
 
@@ -55,7 +59,7 @@ class TorchBackend:
             BackendError: the installed PyTorch refuses the settings.
         """
         try:
-            return TorchLayer(kind, side, values, self._device)
+            return TorchLayer(kind, side, values, self.torch_device)
         except (TypeError, ValueError, RuntimeError) as error:
             raise BackendError(f"PyTorch refuses the layer: {first_line(error)}") from error
 
@@ -82,6 +86,15 @@ class TorchLayer:
     def train(self, x: Array) -> Array:
         return self._run(x, training=self._trains)
 
+    def gradients(self, x: Array, upstream: Array, *, training: bool) -> tuple[Array | None, ...]:
+        self._module.train(training and self._trains)
+        with one_thread():
+            try:
+                found = differentiate(self._module, _TRAINED, [x], upstream, self._device)
+            except (RuntimeError, ValueError) as error:
+                raise BackendError(f"PyTorch cannot run the layer: {first_line(error)}") from error
+        return found.inputs[0], found.parameters.get("gamma"), found.parameters.get("beta")
+
     def statistics(self) -> tuple[Array, Array] | None:
         if self._module.running_mean is None:
             return None
@@ -91,7 +104,7 @@ class TorchLayer:
         import torch
 
         self._module.train(training)
-        with torch.no_grad(), _one_thread():
+        with torch.no_grad(), one_thread():
             try:
                 output = self._module(torch.from_numpy(x).to(self._device))
             except (RuntimeError, ValueError) as error:
@@ -101,7 +114,7 @@ class TorchLayer:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Inputs are small: more threads only wait for each other, for long where other processes use the processors."""
     import torch
 

@@ -11,10 +11,13 @@ from porter.errors import BackendError
 from porter.verification.cases import LayerCase, Options, Side
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from porter.verification.cases import Array
 
 T = TypeVar("T", covariant=True)
-Trajectory = Mapping[str, tuple[T, ...]]
+# Check -> what it compares; None for what one of those that run the layer has not: a parameter that is not trained.
+Trajectory = Mapping[str, tuple[T | None, ...]]
 
 # Elements per channel of every input: few, for the error of a sum grows with it, yet enough that 1 / (n - 1) and
 # 1 / n differ by 1e-4 of the variance.
@@ -25,6 +28,10 @@ _SPATIAL = (3, 4, 5)
 # its standard deviation: off centre, so that batch and running statistics give different outputs.
 _SHIFTS = (0.5, -0.75, 0.25, -0.25)
 _SPREADS = (1.25, 0.75, 1.5, 1.0)
+
+
+# The check of inputs that no training meets; see `_make_edges`.
+EDGES = "edge inputs"
 
 
 class Inexpressible(BackendError):
@@ -43,30 +50,56 @@ class Layer(Protocol[T]):
     def train(self, x: Array) -> T:
         """Output in training mode; the running statistics move where the settings say so."""
 
+    def gradients(self, x: Array, upstream: Array, *, training: bool) -> tuple[T | None, ...]:
+        """Of sum(output * upstream): of x, gamma and beta; None for one that is not trained. Statistics may move."""
+
     def statistics(self) -> tuple[T, T] | None:
         """Running mean and variance, shape (C,); None where the settings use none."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs of one experiment, float32, shape (N, C, *spatial): one for evaluation, one per training step."""
+    """Inputs of one experiment, float32, shape (N, C, *spatial).
+
+    Attributes:
+        training: one per training step.
+        upstream: gradient of the output, in the shape of `evaluation` and `training`.
+        edges: inputs at the edge of what a layer meets, in shapes of their own; see `_make_edges`.
+    """
 
     evaluation: Array
     training: tuple[Array, ...]
+    upstream: Array
+    edges: tuple[Array, ...]
 
 
 def trajectory(layer: Layer[T], inputs: Inputs) -> Trajectory[T]:
-    """What the layer gives in each check: evaluation, training, the statistics it moved, evaluation with those."""
+    """What the layer gives in each check: evaluation, training, the statistics it moved, evaluation with those.
+
+    The edges come next, first all in evaluation, then in training, and the gradients in training last of all: what
+    they move nobody looks at.
+    """
     before = layer.evaluate(inputs.evaluation)
+    gradients = layer.gradients(inputs.evaluation, inputs.upstream, training=False)
     training = tuple(layer.train(x) for x in inputs.training)
     statistics = layer.statistics()
     moved = {} if statistics is None else {"statistics": statistics}
+    after = layer.evaluate(inputs.evaluation)
+    edges = (*(layer.evaluate(x) for x in inputs.edges), *(layer.train(x) for x in inputs.edges if _trains(x)))
     return {
         "eval": (before,),
         "train": training,
         **moved,
-        "eval after training": (layer.evaluate(inputs.evaluation),),
+        "eval after training": (after,),
+        "eval gradients": gradients,
+        "train gradients": layer.gradients(inputs.training[0], inputs.upstream, training=True),
+        EDGES: edges,
     }
+
+
+def _trains(x: Array) -> bool:
+    """One value has no variance: PyTorch refuses it in training, MindSpore gives beta. No conversion changes that."""
+    return x.size > x.shape[1]
 
 
 def make_inputs(case: LayerCase, options: Options) -> Inputs:
@@ -95,7 +128,28 @@ def make_inputs(case: LayerCase, options: Options) -> Inputs:
             continue
         turn = step // 2 % len(_SHIFTS)
         training.append(draw(mean + _SHIFTS[turn] * scale, _SPREADS[turn] * scale))
-    return Inputs(draw(mean + 0.25 * scale, scale), tuple(training))
+    upstream = draw(np.zeros(shape[1]), np.ones(shape[1]))
+    return Inputs(draw(mean + 0.25 * scale, scale), tuple(training), upstream, _make_edges(case, mean, scale, random))
+
+
+def _make_edges(case: LayerCase, mean: Array, scale: Array, random: np.random.Generator) -> tuple[Array, ...]:
+    """Tiny variance beside a large mean, variance 0, large activations, one value per channel.
+
+    Each has a spatial shape of its own, odd, even and 1, and one has a batch of 1.
+    """
+    import numpy as np
+
+    dims = case.kind.spatial or 0
+    edges = [((2, 4, 6), 4, 1e3, 1e-3), ((3, 1, 5), 1, -2.0, 0.0), ((1, 2, 1), 3, 0.0, 1e4)]
+    if "batch" not in (case.source.settings.statistics, case.target.settings.statistics):
+        edges.append(((1, 1, 1), 1, 0.5, 0.0))
+
+    def draw(spatial: tuple[int, ...], batch: int, shift: float, spread: float) -> Array:
+        noise = random.standard_normal((batch, *spatial[:dims], len(mean)))
+        return np.moveaxis(mean + scale * (shift + spread * noise), -1, 1).astype(np.float32)
+
+    with np.errstate(over="ignore"):
+        return tuple(draw(*edge) for edge in edges)
 
 
 def channels_of(case: LayerCase) -> int:

@@ -10,7 +10,8 @@ import torch
 from layer_cases import layer_case, parameters, with_target
 
 from porter.layers.settings import Settings
-from porter.verification.bounds import UNIT_ROUNDOFF, parameter_errors, storage_error, stored
+from porter.verification.arithmetic import UNIT_ROUNDOFF
+from porter.verification.bounds import parameter_errors, storage_error, stored
 from porter.verification.cases import LayerCase, Options
 from porter.verification.compare import expected
 from porter.verification.reference import Reference
@@ -69,6 +70,25 @@ class Float32Layer:
             old = self.p[slot]
             self.p[slot] = old - w * (old - new) if self.fused else (F(1) - w) * old + w * new
         return y
+
+    def gradients(self, x, upstream, *, training):
+        columns = np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+        mean, variance = self.moments(columns) if training else (self.p["mean"], self.p["variance"])
+        along, axes, n = (1, -1, 1, 1, 1), (0, 2, 3, 4), F(len(columns))
+        root = F(1) / np.sqrt(variance + F(self.settings.eps))
+        distance = x - mean.reshape(along)
+        of_beta, of_gamma = upstream.sum(axes), (upstream * distance).sum(axes) * root
+        of_x = upstream * (self.p["gamma"] * root).reshape(along)
+        if training and self.fused:
+            normal = distance * root.reshape(along)
+            through = of_beta.reshape(along) + normal * of_gamma.reshape(along)
+            of_x = (upstream - through / n) * (self.p["gamma"] * root).reshape(along)
+        elif training:
+            slope = of_gamma * root / n
+            of_x = (upstream - (of_beta / n).reshape(along) - distance * slope.reshape(along)) * (
+                self.p["gamma"] * root
+            ).reshape(along)
+        return of_x, of_gamma, of_beta
 
     def statistics(self):
         return self.p["mean"], self.p["variance"]

@@ -19,7 +19,10 @@ from porter.verification.compare import verify_layers
 from porter.verification.results import Check, LayerResult, verdict
 from porter.verification.trajectory import make_inputs, trajectory
 
-CHECKS = ["parameters", "eval", "train", "statistics", "eval after training"]
+CHECKS = [
+    *("parameters", "eval", "train", "statistics", "eval after training"),
+    *("eval gradients", "train gradients", "edge inputs"),
+]
 KINDS = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
 
@@ -126,7 +129,7 @@ def test_a_fault_in_one_of_many_fails_that_one_alone(ms_mode) -> None:
     results = list(verify_layers(cases, Options(ms_mode=ms_mode)))
     assert [result.ok for result in results] == [True, True, False, True]
     failed = [check.check for check in results[2].checks if not check.ok]
-    assert failed == ["statistics", "eval after training"]
+    assert failed == ["statistics", "eval after training", "edge inputs"]
 
 
 def test_atol_and_rtol_replace_the_bound() -> None:
@@ -141,7 +144,7 @@ def test_atol_and_rtol_replace_the_bound() -> None:
 def test_atol_does_not_excuse_a_parameter() -> None:
     case = layer_case(parameters(1))
     off = with_target(case, gamma=case.target.parameters["gamma"] * np.float32(1.0001))
-    assert [check.ok for check in verify(off, Options(atol=1.0)).checks] == [False, True, True, True, True]
+    assert [check.ok for check in verify(off, Options(atol=1.0)).checks] == [False, *[True] * 6, False]
 
 
 def test_one_framework_alone_is_judged_by_the_reference(monkeypatch) -> None:
@@ -160,7 +163,7 @@ def test_without_the_target_framework_nothing_is_proven(monkeypatch) -> None:
     monkeypatch.setattr(mindspore_backend, "installed", lambda distribution: {})
     result = verify(layer_case(parameters(1)))
     assert result.ok is None
-    assert [check.ok for check in result.checks] == [True, None, None, None, None]
+    assert [check.ok for check in result.checks] == [True, *[None] * 7]
     assert "bnport[mindspore]" in (result.checks[1].note or "")
     wrong = with_target(layer_case(parameters(1)), gamma=parameters(2)["gamma"])
     assert verify(wrong).ok is False
@@ -295,15 +298,28 @@ def test_the_experiment_is_eval_then_every_step_then_eval() -> None:
             self.seen.append(("train", float(x.flat[0])))
             return len(self.seen)
 
+        def gradients(self, x, upstream, *, training):
+            self.seen.append(("gradients", float(x.flat[0])))
+            return (training,)
+
         def statistics(self):
             return None
 
     inputs = make_inputs(layer_case(parameters(1)), Options(steps=5))
     recorder = Recorder()
-    assert trajectory(recorder, inputs) == {"eval": (1,), "train": (2, 3, 4, 5, 6), "eval after training": (7,)}
+    assert trajectory(recorder, inputs) == {
+        "eval": (1,),
+        "train": (3, 4, 5, 6, 7),
+        "eval after training": (8,),
+        "eval gradients": (False,),
+        "train gradients": (True,),
+        "edge inputs": (9, 10, 11, 12, 13, 14, 15),
+    }
     first = [float(x.flat[0]) for x in inputs.training]
     at_rest = ("evaluate", float(inputs.evaluation.flat[0]))
-    assert recorder.seen == [at_rest, *(("train", value) for value in first), at_rest]
+    in_between = [("train", value) for value in first]
+    assert recorder.seen[:8] == [at_rest, ("gradients", at_rest[1]), *in_between, at_rest]
+    assert recorder.seen[-1] == ("gradients", first[0])
     assert len(set(first)) == 5
 
 

@@ -41,6 +41,14 @@ class Float64Layer:
         self.module.train(self.settings.statistics != "frozen")
         return self.module(torch.from_numpy(x).double()).detach().numpy()
 
+    def gradients(self, x, upstream, *, training):
+        self.module.train(training and self.settings.statistics != "frozen")
+        given = torch.from_numpy(x).double().requires_grad_()
+        parameters = list(self.module.parameters())
+        output = self.module(given)
+        found = torch.autograd.grad(output, [given, *parameters], torch.from_numpy(upstream).double())
+        return tuple(gradient.numpy() for gradient in found) if parameters else (found[0].numpy(), None, None)
+
     def statistics(self):
         if self.module.running_mean is None:
             return None
@@ -72,8 +80,11 @@ def test_the_reference_is_torch_in_float64(kind: str, settings: Settings) -> Non
     assert set(ours) == set(theirs)
     assert ("statistics" in ours) == (settings.statistics != "batch")
     for check, values_of_check in theirs.items():
+        # A mean of a thousand standard deviations and more costs float64, too, some of its digits.
+        rounding = 1e-8 if check == "edge inputs" else 1e-12
         for mine, right in zip(ours[check], values_of_check, strict=True):
-            np.testing.assert_allclose(mine, right, rtol=1e-12, atol=1e-12, err_msg=check)
+            if right is not None:
+                np.testing.assert_allclose(mine, right, rtol=rounding, atol=rounding, err_msg=check)
 
 
 def test_a_missing_parameter_counts_as_the_frameworks_fill() -> None:

@@ -1,0 +1,171 @@
+"""Run layers that have neither settings nor a state in both frameworks, forwards and backwards.
+
+Every kind that `porter.verification.recipes` knows. The truth is what the SOURCE's parameters define, in float64 with
+a bound on float32's rounding error (`porter.verification.arithmetic`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal
+
+from porter.errors import BackendError
+from porter.verification import mindspore_recipes, torch_recipes
+from porter.verification.arithmetic import Number, gradients
+from porter.verification.bounds import Within, storage_error
+from porter.verification.cases import Options, OrdinaryCase, Stored
+from porter.verification.differentiation import Passes
+from porter.verification.mindspore_backend import MindSporeBackend
+from porter.verification.recipes import RECIPES
+from porter.verification.results import PARAMETERS, WRONG_PARAMETERS, Check, LayerResult, verdict
+from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run
+from porter.verification.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from porter.verification.cases import Array
+
+# What instance normalisations may have and never read in training, MindSpore's never at all.
+_STATISTICS = ("mean", "variance", "count")
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    """What a layer is given, and what it must give; `truth` maps the dtype of its parameters to it."""
+
+    inputs: tuple[Array, ...]
+    upstream: Array
+    truth: Mapping[str, Trajectory[Within]]
+    slots: tuple[str, ...]
+
+
+def verify_ordinary(case: OrdinaryCase, bench: Bench) -> LayerResult:
+    """The verdict on one layer whose kind has a recipe."""
+    parameters = _check_parameters(case)
+    if parameters.note:
+        return LayerResult(case.name, case.kind.name, False, (parameters,), parameters.note, cause="parameters")
+    try:
+        experiment = _experiment(case, bench.options)
+    except KeyError as error:
+        lacking = Check("eval", None, note=f"{case.name}: {error} is not among its parameters")
+        return LayerResult(case.name, case.kind.name, verdict((parameters, lacking)), (parameters, lacking))
+    source, *_ = _run_side(case, case.source, bench, experiment)
+    targets = _run_side(case, case.target, bench, experiment)
+    checks = (parameters, *(check for target in targets for check in blame(target, source)))
+    ok = verdict(checks)
+    text, cause = _diagnosis(parameters, source, targets) if ok is False else (None, None)
+    return LayerResult(case.name, case.kind.name, ok, checks, text, tuple(_notes(case, source, targets)), cause)
+
+
+def _experiment(case: OrdinaryCase, options: Options) -> _Experiment:
+    import numpy as np
+
+    recipe, values = RECIPES[case.kind.name], _as_torch(case, case.source)
+    random = np.random.default_rng(list(sha256(f"{options.seed}:{case.name}".encode()).digest()))
+    inputs = recipe.inputs({slot: v.shape for slot, v in values.items()}, random)
+    slots = tuple(values)
+    with np.errstate(all="ignore"):  # parameters may be anything a file can hold
+        upstream: Array | None = None
+        truth = {}
+        for dtype in dict.fromkeys((case.source.dtype, case.target.dtype)):
+            numbers = [Number(x) for x in inputs]
+            parameters = {slot: Number(v, storage_error(v, dtype)) for slot, v in values.items()}
+            output = recipe.forward(tuple(numbers), parameters)
+            if upstream is None:
+                upstream = random.standard_normal(output.value.shape).astype(np.float32)
+            trained = [n for n, x in zip(numbers, inputs, strict=True) if x.dtype.kind == "f"]
+            found = gradients(output, upstream, [*trained, *parameters.values()])
+            truth[dtype] = {
+                "eval": (_within(output),),
+                "eval gradients": tuple(_within(gradient) for gradient in found),
+            }
+    assert upstream is not None, "there is at least one dtype"
+    return _Experiment(inputs, upstream, truth, slots)
+
+
+def _within(number: Number) -> Within:
+    return Within(number.value, number.error)
+
+
+def _run_side(case: OrdinaryCase, side: Stored, bench: Bench, experiment: _Experiment) -> list[Run]:
+    """One run for each backend of its framework, judged."""
+    runs = []
+    for label, backend in bench.backends(side.dialect).items():
+        run = Run(backend, label, reason=bench.missing(backend))
+        if run.reason is None:
+            try:
+                run.observed = _observed(_passes(case, side, backend, experiment), experiment.slots)
+            except BackendError as error:
+                run.reason = error.message
+        run.checks = judge_run(run, experiment.truth[side.dtype], bench.options)
+        runs.append(run)
+    return runs
+
+
+def _passes(case: OrdinaryCase, side: Stored, backend: Backend, experiment: _Experiment) -> Passes[Array]:
+    import numpy as np
+
+    recipe = RECIPES[case.kind.name]
+    with np.errstate(over="ignore"):
+        values = {slot: np.ascontiguousarray(v, np.float32) for slot, v in _as_torch(case, side).items()}
+    if isinstance(backend, MindSporeBackend):
+        return mindspore_recipes.run_recipe(
+            case.kind, recipe, values, experiment.inputs, experiment.upstream, side.dialect, backend.mode
+        )
+    return torch_recipes.run_recipe(
+        case.kind, recipe, values, experiment.inputs, experiment.upstream, backend.torch_device
+    )
+
+
+def _observed(passes: Passes[Array], slots: tuple[str, ...]) -> Trajectory[Array]:
+    trained = tuple(passes.parameters.get(slot) for slot in slots)
+    return {"eval": (passes.output,), "eval gradients": (*passes.inputs, *trained)}
+
+
+def _as_torch(case: OrdinaryCase, side: Stored) -> dict[str, Array]:
+    """Slot -> float64 values in PyTorch's shape; a scale or shift that the side lacks is filled in."""
+    import numpy as np
+
+    found = {}
+    for parameter in case.kind.parameters:
+        if parameter.slot in _STATISTICS:
+            continue
+        if parameter.slot in side.parameters:
+            values = np.asarray(side.parameters[parameter.slot], np.float64)
+            shape = parameter.shape_in("torch", values.shape, came_from=side.dialect)
+            found[parameter.slot] = values.reshape(shape)
+        elif parameter.fill is not None:
+            found[parameter.slot] = np.full(next(iter(found.values())).shape, parameter.fill)
+    return found
+
+
+def _check_parameters(case: OrdinaryCase) -> Check:
+    """Target parameters against the source's: equal, or correctly rounded where stored in a coarser dtype."""
+    source, target = _as_torch(case, case.source), _as_torch(case, case.target)
+    if {slot: v.shape for slot, v in source.items()} != {slot: v.shape for slot, v in target.items()}:
+        return Check(PARAMETERS, False, note="the parameters differ in name or shape")
+    errors = (
+        Errors.of(target[slot], Within(values, storage_error(values, case.target.dtype)), Options())
+        for slot, values in source.items()
+    )
+    share, error, bound = max(each.worst() for each in errors)
+    return Check(PARAMETERS, share <= 1, error, bound)
+
+
+def _diagnosis(parameters: Check, source: Run, targets: list[Run]) -> tuple[str, Literal["parameters", "framework"]]:
+    if parameters.ok is False:
+        return WRONG_PARAMETERS, "parameters"
+    wrong = next((run for run in targets if run.failed), source)
+    return f"the parameters agree with the source's: {wrong.title} departs from the float64 reference", "framework"
+
+
+def _notes(case: OrdinaryCase, source: Run, targets: list[Run]) -> Iterator[str]:
+    assumes = RECIPES[case.kind.name].assumes
+    if assumes and any(target.observed is not None for target in targets):
+        yield f"{case.kind.name} layers were run with {assumes}, which says nothing of the network's own settings"
+    if source.observed is None and any(target.observed is not None for target in targets):
+        yield f"judged by the float64 reference alone: {source.reason}"
+    if source.observed is not None and all(target.observed is None for target in targets):
+        verdict_ = "departs from" if source.failed else "agrees with"
+        yield f"{source.title}, with the source's parameters, {verdict_} the float64 reference"

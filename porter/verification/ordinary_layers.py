@@ -1,0 +1,70 @@
+"""The layers of a converted file that are no batch normalisations, read one at a time, and run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from porter.formats.transfer import TensorReader
+from porter.layers.kinds import Dialect
+from porter.plan import Plan
+from porter.verification.cases import Options, OrdinaryCase, Stored
+from porter.verification.layer_pairs import LayerPair
+from porter.verification.results import Check, LayerResult
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+class OrdinaryLayers:
+    """Those of `pairs` that can be run from their parameters alone.
+
+    Args:
+        theirs, ours: the source and the output, open while the layers are verified.
+    """
+
+    def __init__(self, plan: Plan, theirs: TensorReader, ours: TensorReader, pairs: Sequence[LayerPair]) -> None:
+        from porter.verification.recipes import RECIPES
+
+        self._plan, self._theirs, self._ours = plan, theirs, ours
+        self._pairs = [pair for pair in pairs if pair.layer.kind.name in RECIPES and pair.theirs]
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def verified(self, options: Options) -> Iterator[LayerResult]:
+        """One result per layer; memory is that of the largest."""
+        from porter.verification.ordinary import verify_ordinary
+        from porter.verification.runs import Bench
+
+        bench = Bench(options)
+        for pair in self._pairs:
+            reason = _unfit(pair.theirs, self._theirs) or _unfit(pair.ours, self._ours)
+            if reason:
+                check = Check("eval", None, note=f"{pair.layer.label}: {reason}")
+                yield LayerResult(pair.layer.name, pair.layer.kind.name, None, (check,))
+            else:
+                yield verify_ordinary(self._case(pair), bench)
+
+    def _case(self, pair: LayerPair) -> OrdinaryCase:
+        return OrdinaryCase(
+            pair.layer.name,
+            pair.layer.kind,
+            _stored(self._plan.from_, pair.theirs, self._theirs),
+            _stored(self._plan.to, pair.ours, self._ours),
+        )
+
+
+def _unfit(tensors: Mapping[str, str], reader: TensorReader) -> str | None:
+    """Why no framework can run a layer with these tensors; None where one can."""
+    for name in tensors.values():
+        spec = reader.checkpoint.tensors[name].spec
+        if spec.dtype.name not in _FLOATS:
+            return f"{spec.dtype.name} parameters are compared, but not computed with"
+        if 0 in spec.shape:
+            return "a parameter without elements leaves nothing to compute"
+    return None
+
+
+def _stored(dialect: Dialect, tensors: Mapping[str, str], reader: TensorReader) -> Stored:
+    parameters = {slot: reader.array(name) for slot, name in tensors.items()}
+    dtypes = [reader.checkpoint.tensors[name].spec.dtype.name for name in tensors.values()]
+    return Stored(dialect, parameters, dtypes[0])

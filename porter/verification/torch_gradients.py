@@ -1,0 +1,38 @@
+"""A PyTorch module forwards and backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from porter.verification.differentiation import Passes
+
+if TYPE_CHECKING:
+    from porter.verification.cases import Array
+
+
+def differentiate(
+    module: Any, slots: Mapping[str, str], inputs: Sequence[Array], upstream: Array, device: str
+) -> Passes[Array]:
+    """Run a module forwards and backwards, in the mode it is in.
+
+    Args:
+        slots: name of the parameter -> slot, of those whose gradients count.
+        upstream: the gradient of the output, float32.
+    """
+    import torch
+
+    tensors = [torch.from_numpy(x).to(device) for x in inputs]
+    trained = [x.requires_grad_() for x in tensors if x.is_floating_point()]
+    parameters = {slots[name]: p for name, p in module.named_parameters() if name in slots}
+    # An LSTM cell takes its two states as one argument.
+    in_pairs = isinstance(module, torch.nn.LSTMCell)
+    output = module(tensors[0], tuple(tensors[1:])) if in_pairs else module(*tensors)
+    output = output[0] if isinstance(output, tuple) else output
+    found = torch.autograd.grad(output, [*trained, *parameters.values()], torch.from_numpy(upstream).to(device))
+    arrays = [gradient.cpu().numpy() for gradient in found]
+    return Passes(
+        output.detach().cpu().numpy(),
+        tuple(arrays[: len(trained)]),
+        dict(zip(parameters, arrays[len(trained) :], strict=True)),
+    )

@@ -1,0 +1,121 @@
+"""Layers of every kind with a recipe, on the real frameworks, forwards and backwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ordinary_cases import SHAPES, ordinary_case
+
+from porter.layers.kinds import KINDS
+from porter.verification import mindspore_backend
+from porter.verification.cases import Options, OrdinaryCase, Stored
+from porter.verification.ordinary import verify_ordinary
+from porter.verification.recipes import RECIPES
+from porter.verification.results import LayerResult
+from porter.verification.runs import Bench
+
+EVERY = pytest.mark.parametrize(("kind", "shapes"), SHAPES, ids=lambda v: v if isinstance(v, str) else str(len(v)))
+
+
+def verify(case: OrdinaryCase, options: Options | None = None) -> LayerResult:
+    return verify_ordinary(case, Bench(options or Options()))
+
+
+def with_target(case: OrdinaryCase, **slots: np.ndarray) -> OrdinaryCase:
+    return replace(case, target=replace(case.target, parameters={**case.target.parameters, **slots}))
+
+
+def test_every_kind_but_those_of_other_layers_has_a_recipe() -> None:
+    others = {kind for kind in KINDS if "BatchNorm" in kind or "Transformer" in kind}
+    assert set(KINDS) - set(RECIPES) == others
+    tried = {kind for kind, _ in SHAPES}
+    assert set(RECIPES) - tried == {f"InstanceNorm{dims}d" for dims in (1, 2, 3)}
+
+
+@EVERY
+@pytest.mark.parametrize("dialects", [("torch", "mindspore"), ("mindspore", "torch")])
+def test_right_layers_pass_at_every_scale(kind, shapes, dialects) -> None:
+    for seed, scale in enumerate((1.0, 0.01, 30.0)):
+        result = verify(ordinary_case(kind, shapes, seed, scale, dialects), Options(seed=seed))
+        assert result.ok is True, result
+        assert [check.check for check in result.checks] == ["parameters", "eval", "eval gradients"]
+        assert result.diagnosis is None
+
+
+@EVERY
+def test_layouts_that_are_wrong_are_found_by_running_alone(kind, shapes) -> None:
+    """The largest parameter turned upside down, with both sides' copies agreeing that it should be."""
+    case = ordinary_case(kind, shapes)
+    slot = max(shapes, key=lambda s: np.prod(shapes[s]))
+    values = case.target.parameters[slot]
+    result = verify(with_target(case, **{slot: np.ascontiguousarray(values.ravel()[::-1].reshape(values.shape))}))
+    if values.size == 1:
+        assert result.ok is True
+        return
+    assert result.ok is False
+    assert result.cause == "parameters"
+    assert [check.ok for check in result.checks][:2] == [False, False], "the output shows it, too"
+
+
+@EVERY
+def test_the_bound_is_small_beside_the_output(kind, shapes) -> None:
+    """One element of each parameter off by 1% is beyond the bound of the output or of the gradients."""
+    case = ordinary_case(kind, shapes, seed=4)
+    for slot, values in case.target.parameters.items():
+        off = values.copy()
+        off.flat[int(abs(off).argmax())] *= np.float32(1.01)
+        run = verify(with_target(case, **{slot: off})).checks[1:]
+        # Rows that are not drawn; gates that are saturated, where MindSpore's tanh is off by 1e-4.
+        if kind not in ("Embedding", "RNN", "GRU", "LSTM", "RNNCell"):
+            assert any(check.ok is False for check in run), (slot, run)
+
+
+def test_a_cast_to_float16_passes_within_its_own_bound() -> None:
+    case = ordinary_case("Conv3d", {"weight": (7, 5, 3, 2, 4), "bias": (7,)})
+    cast = {slot: v.astype(np.float16) for slot, v in case.target.parameters.items()}
+    result = verify(replace(case, target=Stored("mindspore", cast, "float16")))
+    assert result.ok is True, result
+    unmarked = verify(replace(case, target=Stored("mindspore", cast, "float32")))
+    assert unmarked.ok is False, "in float32 it is no rounding, but a fault"
+    assert (result.checks[1].bound or 0) > 10 * (unmarked.checks[1].bound or 0)
+
+
+def test_a_beta_that_only_mindspore_has_is_0() -> None:
+    case = ordinary_case("LayerNorm", {"gamma": (6,)})
+    assert verify(with_target(case, beta=np.zeros(6, np.float32))).ok is True
+    assert verify(with_target(case, beta=np.full(6, 0.1, np.float32))).ok is False
+
+
+def test_shapes_that_differ_are_told() -> None:
+    case = with_target(ordinary_case("Linear", {"weight": (4, 3)}), weight=np.zeros((3, 4), np.float32))
+    result = verify(case)
+    assert (result.ok, result.cause, result.diagnosis) == (
+        False,
+        "parameters",
+        "the parameters differ in name or shape",
+    )
+
+
+def test_an_instance_norm_is_not_run_and_the_reason_given() -> None:
+    result = verify(ordinary_case("InstanceNorm3d", {"gamma": (6,), "beta": (6,)}))
+    assert result.ok is None
+    assert result.checks[0].ok is True
+    assert "MindSpore cannot run the layer" in (result.checks[1].note or "")
+    assert any("agrees with the float64 reference" in note for note in result.notes)
+
+
+def test_without_mindspore_nothing_is_proven(monkeypatch) -> None:
+    monkeypatch.setattr(mindspore_backend, "find_spec", lambda name: None)
+    result = verify(ordinary_case("Linear", {"weight": (4, 3)}))
+    assert [check.ok for check in result.checks] == [True, None, None]
+
+
+def test_assumptions_are_stated() -> None:
+    (note,) = verify(ordinary_case("Conv3d", {"weight": (2, 1, 1, 1, 1)})).notes
+    assert note.startswith("Conv3d layers were run with stride 1, no padding and one group")
+
+
+def test_graph_mode() -> None:
+    assert verify(ordinary_case("Linear", {"weight": (4, 3)}), Options(ms_mode="graph")).ok is True
