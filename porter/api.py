@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from porter import conversion, port_rules, record
+from porter import conversion, record
 from porter.collector import collector_paused, collector_running
 from porter.counterparts import OutputNames
 from porter.destination import Destination, WriteOptions, destination, plan_for
@@ -20,22 +20,20 @@ from porter.formats import open_checkpoint
 from porter.layers.hyperparameters import check_hyperparameters
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
-from porter.network import torch_aliases
-from porter.optimizer.classes import class_written
 from porter.plan import Plan, dtype_called
-from porter.proof import Option, Proof, Witness
 from porter.remarks import inference_notes, left_out_notes, remarks
 from porter.source import Source, SourceOptions, dialect_of, open_source
-from porter.target import fit, parameters_of
 from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
-from porter.verification.files import TargetOptions, Verification, verify_output
-from porter.verification.network_results import NetworkResult
 from porter.way_back import remarks_on_the_way_back
 
+# Start-up is kept short: what verifies, or builds networks, is imported where that is done.
 if TYPE_CHECKING:
     from porter.configs.api import ConfigTranslation
     from porter.configured import ConfigFiles
+    from porter.proof import Option, Proof
+    from porter.verification.files import TargetOptions, Verification
+    from porter.verification.network_results import NetworkResult
 
 Align = Literal["propose", "apply"]
 StrPath = str | os.PathLike[str]
@@ -50,6 +48,8 @@ class Inspection:
     @property
     def rules(self) -> str:
         """What was recognised as the text of a rules file; used unchanged, it leads to the same conversion."""
+        from porter import port_rules
+
         return port_rules.text_of(self.source)
 
     def to_json(self) -> dict[str, Any]:
@@ -156,6 +156,8 @@ def _with_rules(
     """Both kinds of options with what rules files say in front of them, the last file nearest."""
     given, how = source or SourceOptions(), write or WriteOptions()
     for path in reversed(rules):
+        from porter import port_rules
+
         read = port_rules.read(Path(path))
         given, how = read.for_source(given), read.for_output(how)
     _check_settings("", eps=given.eps, momentum=given.momentum)
@@ -247,7 +249,7 @@ def convert(
         *remarks(plan, opened.layers),
         *remarks_on_the_way_back(opened, plan),
         *(f"applied to fit {network}: {one.option}" for one in renames),
-        *([] if inputs else port_rules.unchecked_notes(write.renames)),
+        *([] if inputs else _unchecked_notes(write.renames)),
         *(configs.notes if configs else ()),
     )
     translation = configs.translation if configs else None
@@ -257,6 +259,9 @@ def convert(
 
     @collector_running()
     def check(path: Path) -> Proof | None:
+        from porter.proof import Proof, Witness
+        from porter.verification.files import TargetOptions, verify_output
+
         # Settings can only be compared where those of both sides are known.
         configured = TargetOptions(
             network if given.model and given.net else None, given=configs.given if configs else {}
@@ -317,6 +322,9 @@ def verify(
         InputError, Undecided, UsageError, BackendError: see `porter.errors`. A failed check is no error: it is in
         the result.
     """
+    from porter.proof import Witness
+    from porter.verification.files import TargetOptions, verify_output
+
     _check_settings("target-", eps=target_eps, momentum=target_momentum)
     target = Path(output)
     if not (write_options or rules):
@@ -344,7 +352,7 @@ def verify(
         found = replace(found, circumstances=witness.circumstances(_told(run, given, configured)))
     notes = [*found.warnings, *(known.notes if known else ()), *_taken_from_the_record(write)]
     if not inputs:
-        notes += port_rules.unchecked_notes(write.renames)
+        notes += _unchecked_notes(write.renames)
         if network and given.model and given.net:
             notes.append("--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too")
     return replace(found, warnings=tuple(notes))
@@ -372,13 +380,19 @@ def _config_files(
 def _names_of(network: str | None, to: Dialect, written: Path | None = None) -> Callable[[], Set[str]] | None:
     """The parameters of the target network, or else of a file `written`, looked up when they are asked for."""
     if network:
+        from porter.target import parameters_of
+
         return cache(lambda: {spec.name for spec in parameters_of(network, to)})
     return cache(lambda: set(open_checkpoint(written).tensors)) if written else None
 
 
 def _spread(source: Source, write: WriteOptions, plan: Plan, network: str | None) -> tuple[WriteOptions, Plan]:
     """Options and plan with every name that PyTorch's network, where it is the target, has for a tensor."""
-    aliases = torch_aliases(network) if network and plan.to == "torch" else {}
+    if not network or plan.to != "torch":
+        return write, plan
+    from porter.network import torch_aliases
+
+    aliases = torch_aliases(network)
     if not aliases:
         return write, plan
     write = replace(write, shared=aliases)
@@ -390,6 +404,8 @@ def _fitting_renames(
 ) -> tuple[Rename, ...]:
     """What `align` adds to a plan so that it fits its target network, and the check that it does."""
     if network:
+        from porter.target import fit
+
         return fit(plan, network, align, rules_file)
     if align:
         hint = "Name it with --net, or --model where the output is PyTorch's."
@@ -423,11 +439,28 @@ def _recorded_options(output: Path) -> WriteOptions:
     if found is None or not found.is_of(open_checkpoint(output).specs):
         return WriteOptions()
     dtype = dtype_called(found.dtype) if found.dtype else None
-    optimizer = class_written(found.optimizer.name, found.plan.to) if found.optimizer else None
-    prefix = found.strip_prefix
+    optimizer, prefix = _class_written(found), found.strip_prefix
     return WriteOptions(
         to=found.plan.to, strip_prefix=prefix, dtype=dtype, optimizer=optimizer, shared=found.shared, like=found
     )
+
+
+def _class_written(found: record.Record) -> str | None:
+    """The name of the optimizer's class in the output that a record is of."""
+    if found.optimizer is None:
+        return None
+    from porter.optimizer.classes import class_written
+
+    return class_written(found.optimizer.name, found.plan.to)
+
+
+def _unchecked_notes(renames: Sequence[Rename]) -> list[str]:
+    """What to do about renames of rules files that nobody has confirmed."""
+    if not renames:
+        return []
+    from porter.port_rules import unchecked_notes
+
+    return list(unchecked_notes(renames))
 
 
 def _taken_from_the_record(options: WriteOptions) -> list[str]:

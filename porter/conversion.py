@@ -7,12 +7,12 @@ so that an interrupted, failed or refuted conversion leaves what was there befor
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from porter import record, stopping
 from porter.destination import Destination, WriteOptions, dropped_by, prefix_of
@@ -23,10 +23,11 @@ from porter.formats.casting import cast_chunks, filled
 from porter.formats.model import Layout, TensorSpec
 from porter.formats.transfer import Chunk, TensorReader
 from porter.formats.writing import write_layout
-from porter.optimizer.carry import optimizer_tree
 from porter.plan import Plan, Step
-from porter.proof import Proof
 from porter.source import Source
+
+if TYPE_CHECKING:
+    from porter.proof import Proof
 
 Progress = Callable[[int, int], None]
 
@@ -143,10 +144,18 @@ def _layout(
         return mindspore_ckpt.layout(specs, crc=options.crc)
     if to.format == "safetensors":
         return safetensors.layout(specs, metadata={"format": "pt" if to.to == "torch" else "ms"})
-    beside = optimizer_tree(plan)
+    beside = _optimizer_tree(plan)
     state = {step.target for step in plan.steps if step.optimizer}
     network = [spec for spec in specs if spec not in state]
     return torch_zip.layout(network, versions=_versions(source, options), beside=beside, shared=_shared(specs, plan))
+
+
+def _optimizer_tree(plan: Plan) -> dict[str, Any] | None:
+    if plan.optimizer is None:
+        return None
+    from porter.optimizer.carry import optimizer_tree
+
+    return optimizer_tree(plan)
 
 
 def _shared(specs: Sequence[TensorSpec], plan: Plan) -> dict[str, str]:
@@ -204,7 +213,7 @@ def _stamps(source: Source) -> list[tuple[int, int, int]]:
 @contextmanager
 def _staging(path: Path) -> Iterator[Path]:
     """A hidden folder on the destination's file system, gone at the end whatever happens."""
-    folder = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.bnport")
+    folder = path.with_name(f".{path.name[:40]}.{os.urandom(4).hex()}.bnport")
     try:
         # Inside the try: a signal may arrive as soon as the folder is there.
         with _writing(path):

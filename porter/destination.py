@@ -16,7 +16,6 @@ from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
 from porter.layers.rules import names_differ
 from porter.layers.undecided import refuse_undecided
-from porter.optimizer.carry import carry_optimizer
 from porter.plan import Plan, cast, make_plan, prove, strip_prefix
 from porter.record import Record
 from porter.sharing import Sharing, fitted, layers_kept, share, shared_names, spread, with_counters
@@ -164,6 +163,8 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
         prove(named, specs, layers=None)
     plan = named
     if options.optimizer:
+        from porter.optimizer.carry import carry_optimizer
+
         plan = carry_optimizer(plan, source, options.optimizer)
         prove(plan, specs, layers=None)
     return plan

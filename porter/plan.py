@@ -10,14 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from porter.errors import Unsupported, UsageError
 from porter.formats.dtypes import BY_NAME, FLOAT32, INT64, TEXT, DType
 from porter.formats.model import TensorSpec
 from porter.layers.kinds import Dialect, Parameter
 from porter.layers.model import Layer
-from porter.optimizer.model import Carried
+
+if TYPE_CHECKING:
+    from porter.optimizer.model import Carried
 
 Fate = Literal["copied", "renamed", "reshaped", "cast", "created", "dropped", "shared"]
 

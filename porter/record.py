@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from porter.errors import Malformed
 from porter.formats.dtypes import BY_NAME, DType
@@ -23,9 +22,12 @@ from porter.layers.kinds import DIALECTS
 from porter.layers.model import Layer
 from porter.layers.settings import Settings
 from porter.layers.training_state import training_state
-from porter.optimizer.model import Carried
 from porter.plan import Fate, Plan, Step
-from porter.proof import Proof
+
+# Start-up is kept short: few conversions carry an optimizer, or lead back.
+if TYPE_CHECKING:
+    from porter.optimizer.model import Carried
+    from porter.proof import Proof
 
 SCHEMA = "bnport.record/1"
 
@@ -194,10 +196,26 @@ def _from_document(document: dict[str, Any]) -> Record:
         {name: Settings.from_json(settings) for name, settings in map_of(dict, document["settings"]).items()},
         map_of(str, document["renamed"]),
         tuple(list_of(str, document["drop"])),
-        None if optimizer is None else Carried.from_json(of_type(dict, optimizer)),
+        _carried(optimizer),
         map_of(str, document["shared"]),
-        None if proof is None else Proof.from_json(of_type(dict, proof)),
+        _proof(proof),
     )
+
+
+def _carried(value: Any) -> Carried | None:
+    if value is None:
+        return None
+    from porter.optimizer.model import Carried
+
+    return Carried.from_json(of_type(dict, value))
+
+
+def _proof(value: Any) -> Proof | None:
+    if value is None:
+        return None
+    from porter.proof import Proof
+
+    return Proof.from_json(of_type(dict, value))
 
 
 def read_beside(output: Path) -> Record | None:
@@ -218,7 +236,7 @@ def replace_beside(output: Path, record: Record) -> None:
     """
     path = _lying_beside(output)
     assert path is not None, "there is one"
-    new = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.bnport")
+    new = path.with_name(f".{path.name[:40]}.{os.urandom(4).hex()}.bnport")
     try:
         new.write_text(to_json(record), "utf-8")
         os.replace(new, path)

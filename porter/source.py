@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from porter import network, record
+from porter import record
 from porter.collector import collector_paused
 from porter.counterparts import OutputNames, counterparts
 from porter.errors import Malformed, Undecided, UsageError
@@ -123,8 +123,10 @@ def open_source(
 def _training_state(specs: Mapping[str, TensorSpec], options: SourceOptions) -> dict[str, str]:
     """See `training_state`, less the scalars that a network given has for parameters."""
     found = training_state(specs)
-    if APPENDED not in found.values():
+    if APPENDED not in found.values() or not (options.net or options.model):
         return found
+    from porter import network
+
     own = {spec.name for spec in network.mindspore_parameters(options.net)} if options.net else set()
     own |= {spec.name for spec in network.torch_parameters(options.model)} if options.model else set()
     return {name: what for name, what in found.items() if what != APPENDED or name not in own}
@@ -236,9 +238,12 @@ def _other_side(dialect: Dialect) -> Dialect:
 
 def _modules(options: SourceOptions, dialect: Dialect) -> tuple[ModuleFacts, ...]:
     """The modules of the network in the framework of `dialect`, if one is given."""
-    if dialect == "torch":
-        return network.torch_modules(options.model) if options.model else ()
-    return network.mindspore_modules(options.net) if options.net else ()
+    reference = options.model if dialect == "torch" else options.net
+    if not reference:
+        return ()
+    from porter import network
+
+    return (network.torch_modules if dialect == "torch" else network.mindspore_modules)(reference)
 
 
 def _hints(

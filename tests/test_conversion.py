@@ -389,7 +389,7 @@ def test_an_error_of_the_check_is_no_error_of_writing(tmp_path: Path, monkeypatc
     def failing(*_: Any) -> None:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr("porter.api.verify_output", failing)
+    monkeypatch.setattr("porter.verification.files.verify_output", failing)
     with pytest.raises(OSError, match="Cannot allocate memory") as caught:
         porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt")
     assert not isinstance(caught.value, FileIOError)

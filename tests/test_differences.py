@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from porter.differences import compare
@@ -30,7 +28,7 @@ def test_nothing_differs() -> None:
     ],
 )
 def test_every_kind_of_difference(changes: dict[str, object], expected: list[tuple[str, str]]) -> None:
-    output = [replace(NETWORK[0], **changes), *NETWORK[1:]]  # type: ignore[arg-type]
+    output = [NETWORK[0]._replace(**changes), *NETWORK[1:]]  # type: ignore[arg-type]
     assert [(d.name, d.problem) for d in compare(output, NETWORK)] == expected
 
 

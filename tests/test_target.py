@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import mindspore
 import ports
 
@@ -26,7 +24,7 @@ def test_the_hint_fits_what_is_wrong() -> None:
     assert "--align" in hint([TensorSpec("a", FLOAT32, (4, 3)), *NETWORK[1:]])
     assert "is it the checkpoint of this network" in hint(NETWORK[1:])
     assert "drop" in hint([*NETWORK, TensorSpec("a", FLOAT32, (1,))])
-    assert "--dtype" in hint([replace(NETWORK[0], dtype=FLOAT16), *NETWORK[1:]])
+    assert "--dtype" in hint([NETWORK[0]._replace(dtype=FLOAT16), *NETWORK[1:]])
 
 
 def test_many_differences_are_counted_and_all_are_in_the_document() -> None:

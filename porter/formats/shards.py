@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from porter.errors import LimitExceeded, Malformed, NotACheckpoint, Unsafe, UsageError
@@ -184,6 +183,8 @@ def parse_size(text: str) -> int:
     if match is None:
         raise UsageError("is no size", entry=text, expected="a number with a unit, such as 5GB or 512MiB")
     number, unit, binary = match.groups()
+    from fractions import Fraction
+
     size = int(Fraction(number) * (1024 if binary else 1000) ** _UNITS.index(unit and unit.upper()))
     if size < 1:
         raise UsageError("is no size", entry=text, expected="at least one byte")

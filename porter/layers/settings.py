@@ -17,7 +17,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any, Literal, NamedTuple, get_args
 
 from porter.formats.strict_json import map_of, of_type, one_of
@@ -101,6 +100,8 @@ def invert_momentum(momentum: float) -> float:
     >>> invert_momentum(0.997)
     0.003
     """
+    from decimal import Decimal
+
     return float(1 - Decimal(decimal_text(momentum)))
 
 

@@ -79,6 +79,28 @@ def test_start_up_imports_neither_numpy_nor_rich(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("names", [("net.pth", "net.ckpt"), ("net.ckpt", "back.pth"), ("net.pth", "x.safetensors")])
+def test_a_plain_conversion_imports_only_what_it_runs(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Its own modules but for the few that say what options there are; every import is a part of each conversion."""
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    plain = ("--no-verify", "-q")
+    assert python(RUN, "convert", "net.pth", "-o", "net.ckpt", *plain, cwd=tmp_path).returncode == 0
+    code = RUN + "print(code, *sorted(sys.modules))"
+    done = python(code, "convert", names[0], "-o", names[1], *plain, "--force", cwd=tmp_path)
+    result, *modules = done.stdout.split()
+    heavy = ("numpy", "rich", "logging", "email", "concurrent", "importlib.metadata", "zipfile", "hashlib", "decimal")
+    told_options = {
+        "porter.verification.activations",
+        "porter.verification.cases",
+        "porter.optimizer.classes",
+    }
+    ours = {m for m in modules if m.startswith(("porter.verification.", "porter.optimizer.", "porter.configs"))}
+    assert result == "0"
+    assert not set(heavy) & set(modules)
+    assert ours == told_options
+    assert not {"porter.network", "porter.align", "porter.target", "porter.port_rules", "porter.proof"} & set(modules)
+
+
 def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
     """20 MB against 400 MB, in tensors of 10 MB: peak memory may differ by the tensor list alone."""
     # VmHWM is this program's own peak; ru_maxrss would hold that of the test process it was forked from.
@@ -116,8 +138,11 @@ def test_a_signal_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
 def test_a_signal_while_a_framework_is_imported_ends_the_process(delay: float, tmp_path: Path) -> None:
     """The import may swallow it, and the interpreter's end with a framework half imported would abort (-6)."""
     torch.save(two_norms().state_dict(), tmp_path / "net.pth")
-    prints = "check = api.verify_output; api.verify_output = lambda *given: (print(flush=True), check(*given))[1]; "
-    command = [sys.executable, "-c", f"from porter import api, cli; {prints} cli.main()"]
+    prints = (
+        "check = files.verify_output; files.verify_output = lambda *given: (print(flush=True), check(*given))[1]; "
+    )
+    imports = "from porter import cli; from porter.verification import files; "
+    command = [sys.executable, "-c", f"{imports}{prints}cli.main()"]
     command += ["convert", "net.pth", "-o", "net.ckpt"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout

@@ -358,9 +358,9 @@ def test_every_name_and_shape_is_checked_before_anything_runs(files):
 def test_pytorch_is_loaded_as_strictly(files):
     twins = twins_of(files, "u_net")
     specs = {spec.name: spec for spec in twins.values.torch_specs}
-    specs["extra"] = replace(specs.pop("out.bias"), name="extra")
-    specs["norm.weight"] = replace(specs["norm.weight"], shape=(3,))
-    specs["right1.1.num_batches_tracked"] = replace(specs["right1.1.num_batches_tracked"], shape=(1,))
+    specs["extra"] = specs.pop("out.bias")._replace(name="extra")
+    specs["norm.weight"] = specs["norm.weight"]._replace(shape=(3,))
+    specs["right1.1.num_batches_tracked"] = specs["right1.1.num_batches_tracked"]._replace(shape=(1,))
     del specs["down1.1.num_batches_tracked"]
     changed = replace(twins, values=replace(twins.values, torch_specs=tuple(specs.values())))
     assert [(problem.difference.name, problem.difference.problem) for problem in changed.problems()] == [
