@@ -25,6 +25,7 @@ _COMMANDS = {
     "config": "Translate model configs: the settings of batch normalisations, and nothing else.",
     "inspect": "Show what a checkpoint holds: layers, their kinds, and why.",
     "doctor": "Show what works on this machine: frameworks, devices, kernels.",
+    "schema": "Print the JSON Schema of what a command prints with --json.",
 }
 
 # An exception that is no BnportError is a fault in bnport: sysexits.h calls this EX_SOFTWARE.
