@@ -36,7 +36,7 @@ def test_right_twins(bnport: Any, converted: None) -> None:
     assert shown.code == 0, shown.err
     assert "ok  the networks in eval: 31 results compared" in shown.out
     assert "ok  the networks in train: 51 results compared" in shown.out
-    assert "10 layers run, all within bounds; both networks agree." in " ".join(shown.out.split())
+    assert "20 layers run, all within bounds; both networks agree." in " ".join(shown.out.split())
 
 
 def test_a_fault_is_shown_with_what_stands_around_it(bnport: Any, converted: None, wrong: tuple[str, str]) -> None:
