@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from porter.formats.dtypes import BFLOAT16, INT64, DType
+from porter.formats.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT64, DType
 from porter.formats.model import TensorSpec
 from porter.formats.transfer import Chunk, widen_bfloat16
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# What is computed with at a time: little enough for the processor's cache.
+_BLOCK_BYTES = 256 << 10
+_BY_RANGE = (FLOAT16, BFLOAT16, FLOAT32, FLOAT64)
+# The bits of infinity without its sign, shifted left by one.
+_INFINITY_SHIFTED = {FLOAT16: 0xF800, BFLOAT16: 0xFF00, FLOAT32: 0xFF000000}
 _STRUCT = {"float16": "<e", "float32": "<f", "float64": "<d"}
 
 
@@ -40,15 +45,22 @@ def cast_chunks(
     """
     import numpy as np
 
-    overflowed = 0
+    narrower, overflowed = _BY_RANGE.index(target.dtype) < _BY_RANGE.index(source), 0
     for chunk in chunks:
-        numbers = _decode(chunk, source)
-        with np.errstate(over="ignore"):
-            data, back = _encode(numbers, target.dtype)
-        overflowed += int(np.count_nonzero(np.isinf(back) & np.isfinite(numbers)))
-        yield data.view(np.uint8).data
+        for block in _blocks(memoryview(chunk)):
+            numbers = _decode(block, source)
+            with np.errstate(over="ignore", invalid="ignore"):
+                data = _encode(numbers, target.dtype)
+            if narrower:
+                overflowed += _count_overflowed(numbers, data, target.dtype)
+            yield data.view(np.uint8).data
     if overflowed:
         warnings.append(f"{target.name}: {overflowed} values are too large for {target.dtype} and became infinite")
+
+
+def _blocks(chunk: memoryview) -> Iterator[memoryview]:
+    for start in range(0, len(chunk), _BLOCK_BYTES):
+        yield chunk[start : start + _BLOCK_BYTES]
 
 
 def _decode(chunk: Chunk, dtype: DType) -> NDArray[Any]:
@@ -59,22 +71,32 @@ def _decode(chunk: Chunk, dtype: DType) -> NDArray[Any]:
     return np.frombuffer(chunk, dtype.numpy)
 
 
-def _encode(numbers: NDArray[Any], dtype: DType) -> tuple[NDArray[Any], NDArray[Any]]:
-    """`numbers` rounded to `dtype`: what to write, and the same as numbers again."""
-    if dtype is not BFLOAT16:
-        rounded = numbers.astype(dtype.numpy)
-        return rounded, rounded
-    bits = narrow_to_bfloat16(numbers)
-    return bits, widen_bfloat16(bits)
+def _encode(numbers: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    """`numbers` rounded to `dtype`; bfloat16 as bit patterns."""
+    return narrow_to_bfloat16(numbers) if dtype is BFLOAT16 else numbers.astype(dtype.numpy)
+
+
+def _count_overflowed(numbers: NDArray[Any], rounded: NDArray[Any], dtype: DType) -> int:
+    """How many finite `numbers` are infinite as `rounded`, which is of `dtype`."""
+    import numpy as np
+
+    # Shifted by one bit, both infinities look the same.
+    infinite = rounded.view(f"<u{dtype.itemsize}") << 1 == _INFINITY_SHIFTED[dtype]
+    return int(np.count_nonzero(infinite & np.isfinite(numbers))) if infinite.any() else 0
 
 
 def narrow_to_bfloat16(numbers: NDArray[Any]) -> NDArray[np.uint16]:
     """float32 (float64 is rounded to it first) to bfloat16 bit patterns, nearest-even; NaN stays NaN."""
     import numpy as np
 
-    single = numbers.astype("<f4")
+    single = numbers.astype("<f4", copy=False)
     bits = single.view("<u4")
     # Adding half a unit of the lower half, and one less where the upper half is even, rounds ties to even.
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    quiet_nan = (bits >> np.uint32(16)) | np.uint32(0x0040)
-    return np.where(np.isnan(single), quiet_nan, rounded).astype("<u2")
+    rounded = (bits >> np.uint32(16)) & np.uint32(1)
+    rounded += np.uint32(0x7FFF)
+    rounded += bits
+    rounded >>= np.uint32(16)
+    nan = np.isnan(single)
+    if nan.any():
+        rounded = np.where(nan, (bits >> np.uint32(16)) | np.uint32(0x0040), rounded)
+    return rounded.astype("<u2")

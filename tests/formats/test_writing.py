@@ -7,6 +7,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ REGION = 8  # bytes, so that a few dozen bytes cross many borders
 @pytest.fixture(autouse=True)
 def _small_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "REGION_BYTES", REGION)
+    monkeypatch.setattr(writing, "_BYTES_A_TENSOR", 0)  # threads even for these
 
 
 def cut(data: bytes, lengths: Sequence[int]) -> list[bytes]:
@@ -59,6 +61,7 @@ class Case:
         self.streamed = {f"{number}" for number, tensor in enumerate(tensors) if tensor[3]}
         self.expected, self.slots, literals = bytearray(), {}, []
         self.checksums: dict[str, tuple[int, ...]] = {}
+        self.crc_at: dict[str, int] = {}
         for number, (data, _, slot_lengths, _) in enumerate(tensors):
             places = []
             for piece in cut(data, slot_lengths):
@@ -66,6 +69,12 @@ class Case:
                 self.expected += literals[-1][1]
                 places.append(Slot(len(self.expected), len(piece)))
                 self.expected += piece
+            if len(places) == 1:
+                # Within the literal before the slot, so that the two may be cut apart anywhere.
+                self.crc_at[f"{number}"] = literals[-1][0] + number % 2
+                literals[-1] = (literals[-1][0], b"0" * (number % 2) + bytes(4) + b"#" * (number * 3 % 11))
+                self.expected[literals[-1][0] :] = literals[-1][1] + data
+                places = [Slot(len(self.expected) - len(data), len(data))]
             self.slots[f"{number}"] = tuple(places)
             self.checksums[f"{number}"] = tuple(zlib.crc32(piece) for piece in cut(data, slot_lengths))
         literals.append((len(self.expected), b"end"))
@@ -79,7 +88,16 @@ class Case:
             yield len(self.expected), b"DONE"
 
         size = len(self.expected) + 4 * checksums
-        return Layout(size, self.literals, self.slots, finish if checksums else None)
+        return Layout(
+            size, self.literals, self.slots, finish if checksums else None, self.crc_at if checksums else {}
+        )
+
+    def whole(self, *, checksums: bool) -> bytes:
+        """What the output is to be."""
+        whole = bytearray(self.expected)
+        for name, at in self.crc_at.items():
+            whole[at : at + 4] = self.checksums[name][0].to_bytes(4, "little") if checksums else bytes(4)
+        return bytes(whole) + b"DONE" * checksums
 
     def write(self, *, checksums: bool) -> bytes:
         output = self.path.with_name("output")
@@ -99,14 +117,16 @@ class Case:
 
 
 @settings(deadline=None, max_examples=200)
-@given(tensors=TENSORS, checksums=st.booleans())
+@given(tensors=TENSORS, checksums=st.booleans(), threads=st.booleans())
 def test_every_byte_is_where_the_layout_says(
     tmp_path_factory: pytest.TempPathFactory,
     tensors: list[tuple[bytes, list[int], list[int], bool]],
     checksums: bool,
+    threads: bool,
 ) -> None:
     case = Case(tmp_path_factory.mktemp("case"), tensors)
-    assert case.write(checksums=checksums) == bytes(case.expected) + b"DONE" * checksums
+    with mock.patch.object(writing, "_BYTES_A_TENSOR", 0 if threads else 1 << 20):
+        assert case.write(checksums=checksums) == case.whole(checksums=checksums)
 
 
 def test_a_damaged_byte_is_found_in_whichever_piece_it_lies(tmp_path: Path) -> None:
