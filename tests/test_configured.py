@@ -47,6 +47,10 @@ def verify(here: str, there: str, source: str = "net.pth", output: str = "net.ck
     return porter.verify(source, output, source_options=options, configs=("here.yaml", "there.yaml"), **how)
 
 
+def diagnoses(found: Any) -> set[str | None]:
+    return {layer.diagnosis for layer in found.layers if layer.kind == "BatchNorm3d"}
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -79,8 +83,7 @@ def test_a_wrong_translation_is_refuted_and_nothing_appears(folder: Path, monkey
     monkeypatch.setattr("porter.configs.rules.inverted", lambda text: text.replace("5", "6"))
     with pytest.raises(api.Refuted) as refuted:
         convert(config="net.yaml", config_output="ms.yaml")
-    diagnoses = {layer.diagnosis for layer in refuted.value.verification.layers}
-    assert diagnoses == {"momentum is 0.94 where 0.05 was expected (ms.yaml:1)"}
+    assert diagnoses(refuted.value.verification) == {"momentum is 0.94 where 0.05 was expected (ms.yaml:1)"}
     assert names(folder) == before
 
 
@@ -164,7 +167,7 @@ UNTRANSLATED = (
 def test_each_side_is_run_as_its_own_config_says(folder: Path, here: str, there: str, diagnosis: str | None) -> None:
     convert(verify=False)
     found = verify(here, there)
-    assert {layer.diagnosis for layer in found.layers} == {diagnosis}
+    assert diagnoses(found) == {diagnosis}
     assert found.verified is (diagnosis is None)
 
 
@@ -172,7 +175,7 @@ def test_the_other_way_a_config_that_was_not_translated_shows_as_well(folder: Pa
     convert(verify=False)
     porter.convert("net.ckpt", "back.pth", verify=False)
     found = verify(BN_MINDSPORE, BN_MINDSPORE, "net.ckpt", "back.pth")
-    assert {layer.diagnosis for layer in found.layers} == {UNTRANSLATED.replace("0.05", "0.95")}
+    assert diagnoses(found) == {UNTRANSLATED.replace("0.05", "0.95")}
     assert verify(BN_MINDSPORE, BN, "net.ckpt", "back.pth").verified
 
 
@@ -184,9 +187,7 @@ def test_a_record_says_in_whose_terms_a_config_is(folder: Path) -> None:
     assert Path("mint.yaml").read_text() == "a: {type: BN3d, momentum: 0.05}\n"
     options = SourceOptions(layers=SAY_3D)
     checked = porter.verify("net.pth", "net.ckpt", source_options=options, configs=("net.yaml", "mint.yaml"))
-    assert {layer.diagnosis for layer in checked.layers} == {
-        "eps is 1e-05 where 0.001 was expected (default, not said in mint.yaml)"
-    }
+    assert diagnoses(checked) == {"eps is 1e-05 where 0.001 was expected (default, not said in mint.yaml)"}
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_the_sources_own_network_outweighs_the_config(folder: Path) -> None:
     assert "net.yaml:1 says momentum 0.05, but 0.2 (pickled module) counts for 1 and 1 more" in done.warnings
     # What config and network agree on is the config's to say on the other side.
     found = verify(BN, BN_MINDSPORE.replace("e-3", "e-2"), "whole.pth", "whole.ckpt")
-    assert {layer.diagnosis for layer in found.layers} == {"eps is 0.01 where 0.001 was expected (there.yaml:1)"}
+    assert diagnoses(found) == {"eps is 0.01 where 0.001 was expected (there.yaml:1)"}
 
 
 def test_tensors_outweigh_the_config_about_statistics(folder: Path) -> None:
@@ -268,7 +269,7 @@ def test_what_paths_do_not_tell_is_undecided_until_the_user_says(parts: Path) ->
     assert done.verified is True
     # The target's side is the config's all the same.
     found = verify(Path("net.yaml").read_text(), Path("net.yaml").read_text(), rules=["port.toml"])
-    assert {layer.ok for layer in found.layers} == {False}
+    assert {layer.ok for layer in found.layers if layer.kind == "BatchNorm3d"} == {False}
 
 
 def test_the_users_word_on_a_place_counts_on_both_sides(folder: Path) -> None:
@@ -276,9 +277,7 @@ def test_the_users_word_on_a_place_counts_on_both_sides(folder: Path) -> None:
     convert(verify=False)
     with pytest.raises(Undecided, match=r"here\.yaml:1:18"):
         verify(perhaps, perhaps)
-    assert {
-        layer.diagnosis for layer in verify(perhaps, perhaps, settings=[("norm.momentum", "momentum")]).layers
-    } == {UNTRANSLATED}
+    assert diagnoses(verify(perhaps, perhaps, settings=[("norm.momentum", "momentum")])) == {UNTRANSLATED}
     assert verify(perhaps, perhaps, settings=[("norm.momentum", "keep")]).verified
     Path("net.yaml").write_text(perhaps)
     done = convert(output="b.ckpt", config="net.yaml", config_output="ms.yaml", settings=[("norm.*", "momentum")])
