@@ -19,7 +19,7 @@ def summary(verification: Verification) -> tuple[Head, str]:
         return "VERIFICATION FAILED", _next_step(verification)
     skipped = verification.not_run
     if not skipped:
-        whole = "the networks could not be compared whole, as said above"
+        whole = "the networks could not be compared whole"
         return "NOT VERIFIED", f"{_equal(verification)}; {_ran(verification)}; {whole}."
     note = next((check.note for check in skipped[0].checks if check.ok is None and check.note), "")
     return "NOT VERIFIED", (
@@ -47,7 +47,7 @@ def _next_step(verification: Verification) -> str:
     if not verification.problems and not failed:
         return (
             "the file is right, but the networks do not load it, or compute different things with it. Mend the "
-            "target network, as said above, and verify again."
+            "target network and verify again."
         )
     causes = {layer.cause for layer in failed}
     if verification.problems or "parameters" in causes:
@@ -57,7 +57,7 @@ def _next_step(verification: Verification) -> str:
     if "settings" in causes:
         return (
             f"{layers} behave differently although the parameters are right: the settings differ. Mend them in the "
-            "target network, as said above, and verify again."
+            "target network and verify again."
         )
     return (
         f"{layers} depart from the reference although parameters and settings are right: no fault of the conversion. "
@@ -78,5 +78,7 @@ def next_command(verification: Verification, source: str, output: str) -> str | 
     if verification.problems or "parameters" in causes:
         return f"bnport convert {files[0]} -o {files[1]} --force"
     if "settings" in causes or not causes:
-        return f"bnport verify {files[0]} {files[1]} --model TORCH_NETWORK --net MINDSPORE_NETWORK"
+        options = verification.circumstances.options if verification.circumstances else {}
+        networks = (f"--{side} {quote(str(options[side]))}" for side in ("model", "net") if options.get(side))
+        return " ".join(["bnport verify", *files, *networks])
     return "bnport doctor"

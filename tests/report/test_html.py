@@ -146,7 +146,7 @@ def test_the_keyboard_goes_from_layer_to_layer(page: Any) -> None:
     def value() -> str:
         return str(browser.run("return document.getElementById('plot').getAttribute('aria-valuetext')"))
 
-    assert value() == f"{failing(40)[7].name}, failed, eval 20,000 times of its bound"
+    assert value() == f"{failing(40)[7].name}, failed, eval 20,000 times its bound"
     for key, index in (
         ("Right", 8),
         ("Left", 7),
@@ -249,10 +249,13 @@ def test_whole_networks(page: Any) -> None:
         ModeResult("eval", (row("a", ok=True), row("b", ok=False)), cause="padding differs"),
         ModeResult("train", (row("a", ok=True),)),
     )
-    found = replace(verification(network(3)), network=NetworkResult(("1x3x8x8x8",), (), modes, {}))
+    circumstances = replace(CIRCUMSTANCES, options={"model": None, "net": "my net.py:build"})
+    whole = NetworkResult(("1x3x8x8x8",), (), modes, {})
+    found = replace(verification(network(3)), network=whole, circumstances=circumstances)
     browser = page(found)
-    assert browser.texts(".next h2") == ["The networks part at b, in eval"]
-    assert "padding differs" in browser.text(".next")
+    assert browser.texts(".next h2") == ["The networks differ"]
+    assert "In eval, the networks part at b: padding differs" in browser.text(".next")
+    assert browser.texts(".next kbd") == ["bnport verify net.pth net.ckpt --net 'my net.py:build'"]
     assert [text.split()[0] for text in browser.texts("summary")] == ["failed", "ok"]
     assert browser.texts("details tbody th") == ["a", "b"]
 

@@ -110,7 +110,8 @@ def _closest(layer: LayerResult) -> str:
     if check is None:
         return "not run"
     share = share_of(check)
-    return f"{check.check} beyond its bound" if isinf(share) else f"{check.check} {_share(share)} of its bound"
+    of = "beyond" if isinf(share) else f"{_share(share)} of" if share < 10 else _share(share)
+    return f"{check.check} {of} its bound"
 
 
 def _check(check: Check) -> dict[str, Any]:
