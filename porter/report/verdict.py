@@ -23,8 +23,8 @@ _COLOURS: dict[Head, str] = {"VERIFIED": "green", "NOT VERIFIED": "yellow", "VER
 _SHORT = {
     "eval after training": "after",
     "statistics": "stats",
-    "eval gradients": "eval grad",
-    "train gradients": "train grad",
+    "eval gradients": "grad",
+    "train gradients": "grad",
     "edge inputs": "edges",
 }
 # More problems than this are counted, not printed: a wrong file has thousands.
@@ -58,12 +58,12 @@ def show_verification(verification: Verification, *, verbose: bool) -> None:
 
 def _verification_table(verification: Verification, verbose: bool) -> Table:
     """A row per layer: for each check the error as a share of its bound, then the worst check's error and bound."""
-    names = [_base(check) for layer in verification.layers for check in layer.checks if check.check != PARAMETERS]
-    checks = list(dict.fromkeys(names))
-    table = new_table("", "Layer", "Kind", *(_SHORT.get(check, check) for check in checks), "error/bound")
+    checks = [check for layer in verification.layers for check in layer.checks if check.check != PARAMETERS]
+    columns = list(dict.fromkeys(map(_column, checks)))
+    table = new_table("", "Layer", "Kind", *columns, "error/bound")
     for name, layers in _folded_results(verification.layers, verbose):
         results = [check for layer in layers for check in layer.checks]
-        cells = [_share([check for check in results if _base(check) == column]) for column in checks]
+        cells = [_share([check for check in results if _column(check) == column]) for column in columns]
         mark = {True: "[green]ok[/]", False: "[bold red]NO[/]", None: "[yellow]--[/]"}[layers[0].ok]
         table.add_row(mark, counted(name, len(layers)), layers[0].kind, *cells, _extent(results))
     table.caption = "Shares of the rounding-error bound that the error against a float64 reference uses up."
@@ -78,9 +78,10 @@ def _folded_results(layers: Sequence[LayerResult], verbose: bool) -> list[tuple[
     return fold(layers, lambda layer: layer.name or "(root)", lambda layer: (layer.kind, layer.ok, layer.diagnosis))
 
 
-# "eval [graph]" is a run of "eval".
-def _base(check: Check) -> str:
-    return check.check.partition(" [")[0]
+def _column(check: Check) -> str:
+    """Several checks may share a column; "eval [graph]" is a run of "eval"."""
+    base = check.check.partition(" [")[0]
+    return _SHORT.get(base, base)
 
 
 def _share(checks: list[Check]) -> str:
