@@ -1,11 +1,13 @@
-"""Real configs, and one of every trap seen in real ones, against diffs that a person has read.
+"""Configs written like those of public networks, and one of every trap in those, against diffs that a person has read.
 
-`corpus/PROVENANCE.tsv` says where each comes from. `expected/NAME.TO.diff` holds what translating it from PyTorch's
-terms changes, then what is said about it; an empty one says that it stays as it is, without a remark.
+`expected/NAME.TO.diff` holds what translating a file of `corpus` from PyTorch's terms changes, then what is said about
+it; an empty one says that it stays as it is, without a remark. The public files themselves are other projects':
+BNPORT_CORPUS names a folder that holds them, and `PUBLIC` what must change there.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from porter.configs.tree import spliced, undone
 from porter.layers.kinds import Dialect
 
 HERE = Path(__file__).parent
-CORPUS = sorted(path.name for path in (HERE / "corpus").iterdir() if path.suffix != ".tsv")
+CORPUS = sorted(path.name for path in (HERE / "corpus").iterdir())
 TARGETS: tuple[Dialect, ...] = ("mindspore", "mint")
 
 
@@ -78,8 +80,27 @@ def test_what_is_in_the_targets_terms_stays(name: str, to: Dialect) -> None:
     assert not translated(name, to, from_=to).changed
 
 
-def test_where_each_file_comes_from_is_written_down() -> None:
-    rows = [row.split("\t") for row in Path("PROVENANCE.tsv").read_text().splitlines()]
-    assert rows[0] == ["file", "repository", "commit", "path", "licence"]
-    assert sorted(row[0] for row in rows[1:]) == CORPUS
-    assert all(len(row) == 5 and row[4] for row in rows)
+# File -> (line, before, after) of each change to MindSpore, with its source: repository, commit, path.
+PUBLIC: dict[str, list[tuple[int, str, str]]] = {
+    # facebookresearch/SlowFast 287ec00 configs/Kinetics/SLOWFAST_8x8_R50.yaml
+    "slowfast_BN_section.yaml": [],
+    # open-mmlab/OpenPCDet 8cacccec tools/cfgs/waymo_models/dsvt_voxel.yaml
+    "openpcdet_BN_MOM_and_OPTIM_MOMENTUM.yaml": [(122, "0.01", "0.99")],
+    # ivadomed/ivadomed 46248ae8 ivadomed/config/config.json
+    "ivadomed_bn_momentum_0.1.json": [(82, "0.1", "0.9")],
+    # Project-MONAI/model-zoo dfae206d models/spleen_ct_segmentation/configs/train.json
+    "monai_bundle_norm_batch.json": [],
+    # mindspore-ai/models eab643f5 research/cv/Unet3d/default_config.yaml
+    "ms_unet3d_multidoc_help.yaml": [],
+}
+
+
+@pytest.mark.skipif("BNPORT_CORPUS" not in os.environ, reason="BNPORT_CORPUS names no folder of public configs")
+@pytest.mark.parametrize("name", PUBLIC)
+def test_exactly_what_a_person_expects_changes_in_public_files(name: str) -> None:
+    path = Path(os.environ["BNPORT_CORPUS"]) / name
+    one = translate_config(path, ConfigOptions("mindspore", "torch", "classic")).files[0]
+    assert [(change.place.line, change.before, change.after) for change in one.translation.changes] == PUBLIC[name]
+    before, after = path.read_text().split("\n"), one.after.split("\n")
+    changed = {number: old.replace(was, new, 1) for number, was, new in PUBLIC[name] for old in [before[number - 1]]}
+    assert after == [changed.get(number, line) for number, line in enumerate(before, 1)]
