@@ -1,6 +1,6 @@
-"""Configs written like those of public networks, and one of every trap in those, against diffs that a person has read.
+"""Configs written like those of public networks, and one of every trap in those, against diffs that a person read.
 
-`expected/NAME.TO.diff` holds what translating a file of `corpus` from PyTorch's terms changes, then what is said about
+`expected/NAME.TO.diff` holds what translating a file of `corpus` from PyTorch's terms changes, then what is said of
 it; an empty one says that it stays as it is, without a remark. The public files themselves are other projects':
 BNPORT_CORPUS names a folder that holds them, and `PUBLIC` what must change there.
 """
