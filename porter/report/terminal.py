@@ -16,7 +16,6 @@ from porter.layers.model import Layer
 from porter.plan import Fate, Plan, Step
 from porter.report.console import counted, new_table, show_warnings, stdout
 from porter.report.fold import NUMBER, fold
-from porter.report.verdict import show_verification
 
 FRAMEWORK: dict[Dialect, str] = {"torch": "PyTorch", "mindspore": "MindSpore", "mint": "MindSpore (mint)"}
 _FATES: tuple[Fate, ...] = ("copied", "renamed", "reshaped", "cast", "created", "dropped", "shared")
@@ -69,6 +68,9 @@ def show_conversion(conversion: Conversion, *, verbose: bool) -> None:
     if conversion.verification is None:
         console.print("[yellow]NOT VERIFIED[/] (--no-verify). Check it later with bnport verify SOURCE OUTPUT.")
         return
+    # What knows of verifications, which is a lot, is imported where there is one.
+    from porter.report.verdict import show_verification
+
     show_verification(conversion.verification, verbose=verbose)
 
 
