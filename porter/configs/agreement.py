@@ -14,7 +14,11 @@ from porter.configs.tree import Entry, Scalar
 
 @dataclass(frozen=True, eq=False)
 class Use:
-    """A value in a role, and what becomes of it there."""
+    """A value in a role, and what becomes of it there.
+
+    Attributes:
+        defines: as in `porter.configs.model.OtherUse`.
+    """
 
     path: Path
     offset: int
@@ -24,6 +28,7 @@ class Use:
     outcome: Outcome = STAYS
     setting: Setting | None = None
     source: Dialect | None = None
+    defines: bool = False
 
 
 def clashes(uses: Sequence[Use]) -> Iterator[tuple[list[Use], tuple[Use, Use]]]:

@@ -246,7 +246,7 @@ def _notes_on(record: Record, options: ConfigOptions) -> Iterator[Remark]:
 def _demand_decided(done: Sequence[TranslatedConfig], *, strict: bool) -> None:
     """Raise Undecided where the user has to settle something, for all files at once."""
     details = [
-        f"{_where(one, remark)}: {remark.text}: {' or '.join(remark.options)}"
+        ": ".join(filter(None, [_where(one, remark), remark.text, " or ".join(remark.options)]))
         for one in done
         for remark in one.translation.undecided
     ]

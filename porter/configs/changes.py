@@ -49,7 +49,7 @@ class Undecision:
     Attributes:
         path, setting, place: as in `Change`.
         text: why it is not certain, with the other place where there is one.
-        options: what the user can type, each one way of settling it.
+        options: what the user can type, each one way of settling it; none where only an edit does.
     """
 
     path: str

@@ -84,12 +84,19 @@ class ClassName:
 
 @dataclass(frozen=True, eq=False)
 class OtherUse:
-    """A value that is no batch normalisation's setting here: an optimizer's momentum, an InstanceNorm's."""
+    """A value that is no batch normalisation's setting here: an optimizer's momentum, an InstanceNorm's.
+
+    Attributes:
+        path, offset, entry: as in `Setting`.
+        value: what it refers to, else its own value.
+        defines: nothing is known of the place but that the value is written there, perhaps for others to refer to.
+    """
 
     path: Path
     offset: int
     entry: Entry
     value: Scalar
+    defines: bool = False
 
 
 @dataclass

@@ -169,6 +169,15 @@ def names_others(key: str) -> bool:
     return bool(_OPTIMIZER.fullmatch(words) or re.fullmatch(_OTHER_NORM, re.sub("_", "", words)))
 
 
+_DEFINITION = re.compile(rf"(?:.*_)?(?:mom|momentum|mmt|{_BN}|eps|epsilon|affine|stats)(?:_.*)?|ref|value|default")
+
+
+@_remembered
+def defines_a_value(key: str) -> bool:
+    """Whether `key` is a name that a value gets for others to refer to, no use of it: my_mom, ref."""
+    return _DEFINITION.fullmatch(snake(key)) is not None
+
+
 @_remembered
 def schedules_momentum(key: str) -> bool:
     """Whether `key` is a number by which code changes bn_momentum while it trains: bn_decay, bnm_clip."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
@@ -28,15 +29,20 @@ class References:
     def __init__(self, document: Document) -> None:
         self._roots = [root.node for root in document.roots]
         self._named: dict[str, list[Scalar]] = {}
-        for mapping in _mappings(self._roots):
-            for entry in mapping.entries:
+        self._written: Counter[int] = Counter()
+        for node in _inner(self._roots):
+            if isinstance(node, ListNode):
+                self._written.update(id(item) for item in node.items)
+                continue
+            for entry in node.entries:
+                self._written[id(entry.value)] += 1
                 if isinstance(entry.value, Scalar):
                     self._named.setdefault(entry.name, []).append(entry.value)
 
     def resolved(self, node: Node, at: Path) -> Node | None:
         """What `node`, at the path `at`, stands for: itself unless it is a reference; None where that is not here."""
         for _ in range(_CHAIN):
-            path = _path_in(node, at)
+            path = _path_in(node.value, at) if isinstance(node, Scalar) else None
             if path is None:
                 return self._symbol(node)
             found = self._at(path)
@@ -44,6 +50,22 @@ class References:
                 return None
             node, at = found, path
         return None
+
+    def is_elsewhere(self, node: Node, value: Node | None) -> bool:
+        """Whether `value`, which `node` stands for, is written or repeated in another place, too."""
+        return value is not node or self._written[id(node)] > 1
+
+    def mentioned(self, scalar: Scalar, at: Path) -> Iterator[Scalar]:
+        """The values that a text refers to in parts: `$@net#m / 2`, `${mul:2,${m}}`."""
+        text = scalar.value
+        if not isinstance(text, str) or _path_in(text, at) is not None:
+            return
+        parts = re.findall(_BRACES, text) + (re.findall(_AT, text) if text.lstrip()[:1] in ("$", "@") else [])
+        for part in parts:
+            path = _path_in(part, at)
+            value = self.resolved(found, path) if path and (found := self._at(path)) else None
+            if isinstance(value, Scalar):
+                yield value
 
     def _at(self, path: Path) -> Node | None:
         """The first node at `path` in any of the trees."""
@@ -99,11 +121,14 @@ def is_symbolic(text: str) -> bool:
     return True
 
 
-def _path_in(node: Node, at: Path) -> Path | None:
-    """The path that the whole of a text value refers to, as OmegaConf or MONAI write it; None where it is no such."""
-    if not isinstance(node, Scalar) or not isinstance(node.value, str):
-        return None
-    match = re.fullmatch(r"\$\{(\.*)([^\s{}:$,]+)\}|[@%]([^\s@%$]+)", node.value.strip())
+# As OmegaConf and as MONAI write a path.
+_BRACES = r"\$\{\.*[^\s{}:$,]+\}"
+_AT = r"[@%][\w#:./-]*\w"
+
+
+def _path_in(text: object, at: Path) -> Path | None:
+    """The path that the whole of a text value refers to; None where it is no such."""
+    match = re.fullmatch(r"\$\{(\.*)([^\s{}:$,]+)\}|[@%]([^\s@%$]+)", text.strip()) if isinstance(text, str) else None
     if not match:
         return None
     if match[3]:
@@ -127,8 +152,8 @@ def _descend(node: Node, path: Sequence[str]) -> Node | None:
     return node
 
 
-def _mappings(roots: Sequence[Node]) -> Iterator[Mapping]:
-    """Every mapping, once."""
+def _inner(roots: Sequence[Node]) -> Iterator[Mapping | ListNode]:
+    """Every mapping and list, once."""
     seen: set[int] = set()
     waiting = list(roots)
     while waiting:
@@ -136,11 +161,8 @@ def _mappings(roots: Sequence[Node]) -> Iterator[Mapping]:
         if id(node) in seen or isinstance(node, Scalar):
             continue
         seen.add(id(node))
-        if isinstance(node, Mapping):
-            yield node
-            waiting += (entry.value for entry in node.entries)
-        else:
-            waiting += node.items
+        yield node
+        waiting += (entry.value for entry in node.entries) if isinstance(node, Mapping) else node.items
 
 
 def text_of(scalar: Scalar) -> str:

@@ -19,7 +19,7 @@ from porter.configs.record import read_beside
 from porter.configs.signature import installed_signature
 from porter.configs.sites import search
 from porter.configs.terms import ONLY_MINDSPORE, TRACK, Dialect, Signature
-from porter.configs.told import Told
+from porter.configs.told import KEEP, Told, option
 from porter.configs.tree import Document
 from porter.errors import Undecided
 from porter.layers import kinds
@@ -109,7 +109,7 @@ def _demand_certain(found: Found, name: str, document: Document, terms: Any) -> 
     name_of = {"momentum": "momentum", "statistics": TRACK}
     details = [
         f"{name}:{one.place.line}:{one.place.column}: {path}: {site.doubt}: "
-        f"--setting '{path}={name_of[one.setting]}' or --setting '{path}=keep'"
+        f"{option(path, name_of[one.setting])} or {option(path, KEEP)}"
         for site in found.undecided
         for one in values_in(document, [site], terms)
         if one.setting in name_of and (path := ".".join(one.path))

@@ -8,13 +8,14 @@ mapping.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from porter.configs.code import in_code
 from porter.configs.model import SCHEDULE, SETTINGS, ClassName, Found, OtherUse, Setting, Site
 from porter.configs.names import (
+    defines_a_value,
     holds_arguments,
     named,
     names_others,
@@ -28,6 +29,9 @@ from porter.configs.terms import ARGUMENTS, ONLY_MINDSPORE, SHARED, TERMS
 from porter.configs.told import KEEP, Told
 from porter.configs.tree import Document, Entry, Expression, ListNode, Mapping, Node, Scalar
 from porter.configs.walk import Role, Visit, visits
+
+# No longer keys are taken for names of variables alone.
+_VARIABLE = 2
 
 __all__ = ["ClassName", "Found", "OtherUse", "Setting", "Site", "find"]
 
@@ -67,7 +71,7 @@ class _Search:
         for visit in visits(self._document, self._references, lambda path: self._told.about(path) == KEEP):
             self._look_at(visit)
         self._settle_definitions()
-        self._find_classes()
+        self._look_at_all()
         self._found.sites = sorted(
             in_code(self._found.sites), key=lambda site: site.settings[0].entry.value.span.start
         )
@@ -152,27 +156,44 @@ class _Search:
         return value, None
 
     def _note_other(self, visit: Visit, path: Path, entry: Entry, owner: Mapping) -> None:
-        if plain_setting(entry.name) is None:
-            return
         value = self._references.resolved(entry.value, path)
         if not isinstance(value, Scalar):
             return
-        use = OtherUse(path, visit.offset_of(entry, owner), entry, value)
-        defines = visit.role.kind == "plain" and visit.is_first and not any(map(names_others, path))
-        if defines:
+        is_named_so = plain_setting(entry.name) is not None
+        if not is_named_so and not self._references.is_elsewhere(entry.value, value):
+            return
+        is_written_here = value is entry.value and (entry.key is None or entry.key.span.end <= value.span.start)
+        is_plain = visit.role.kind == "plain" and visit.is_first and not any(map(names_others, path))
+        use = OtherUse(path, visit.offset_of(entry, owner), entry, value, is_plain and is_written_here)
+        if is_named_so and use.defines:
             self._definitions.append(use)
             self._definers[id(use)] = id(owner)
-        else:
+        elif is_named_so or not is_plain or not _is_a_name(entry.name, is_written_here):
             self._found.others.append(use)
+
+    def _note_parts(self, path: Path, node: Node, taken: Collection[int]) -> None:
+        """The uses of values that are no entry's value: parts of texts, and items of lists that are no setting's."""
+        if isinstance(node, Scalar):
+            for value in self._references.mentioned(node, path):
+                self._found.others.append(OtherUse(path, node.span.start, Entry("", node), value))
+        elif isinstance(node, ListNode) and id(node) not in taken:
+            for index, item in enumerate(node.items):
+                at = (*path, str(index))
+                served = self._references.resolved(item, at)
+                if isinstance(served, Scalar) and self._references.is_elsewhere(item, served):
+                    self._found.others.append(OtherUse(at, node.span.start, Entry("", item), served))
 
     def _settle_definitions(self) -> None:
         taken = {id(setting.owner) for site in self._found.sites for setting in site.settings}
         self._found.others += (use for use in self._definitions if self._definers[id(use)] not in taken)
 
-    def _find_classes(self) -> None:
+    def _look_at_all(self) -> None:
+        """Find what no mapping's entries show: names of classes, and further uses of values."""
+        taken = {id(setting.entry.value) for site in self._found.sites for setting in site.settings}
         for root in self._document.roots:
             for path, node in _everything(root.node, tuple(filter(None, [root.name]))):
                 self._found.classes += _class_names(path, node)
+                self._note_parts(path, node, taken)
 
 
 def _numbers(node: Node) -> Sequence[Scalar]:
@@ -180,6 +201,11 @@ def _numbers(node: Node) -> Sequence[Scalar]:
     if isinstance(node, Scalar):
         return (node,)
     return [item for item in node.items if isinstance(item, Scalar)] if isinstance(node, ListNode) else ()
+
+
+def _is_a_name(key: str, is_written_here: bool) -> bool:
+    """Whether a value stands under `key` for others to refer to; a repeated one may be a use (dropout's `p`)."""
+    return defines_a_value(key) or (is_written_here and len(key) <= _VARIABLE)
 
 
 def _in_place(entry: Entry, role: Role) -> str | None:

@@ -14,6 +14,11 @@ KEEP = "keep"
 SETTING_NAMES = (*sorted(SETTINGS), KEEP)
 
 
+def option(path: str, word: str) -> str:
+    """What the user types to say of `path` that it is `word`, quoted for a shell."""
+    return "--setting '" + f"{path}={word}".replace("'", "'\"'\"'") + "'"
+
+
 class Told:
     """What the user says about paths, of all files of one run together.
 

@@ -12,6 +12,7 @@ from porter.configs.model import ClassName, Found, Setting, Site
 from porter.configs.references import decimal_of
 from porter.configs.rules import STAYS, Case, Outcome, outcome
 from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature, class_of
+from porter.configs.told import KEEP, option
 from porter.configs.tree import Document, Place, Scalar, Splice
 from porter.errors import UsageError
 
@@ -73,7 +74,7 @@ class _Translator:
     _suspected: set[int] = field(default_factory=set)
 
     def sites(self, found: Found, signature: Signature) -> None:
-        uses = [Use(use.path, use.offset, "", use.entry, use.value) for use in found.others]
+        uses = [Use(use.path, use.offset, "", use.entry, use.value, defines=use.defines) for use in found.others]
         for site in found.sites:
             source = self._source(site, signature)
             if site.doubt:
@@ -137,7 +138,7 @@ class _Translator:
         uses = {use.path: use for use in self._readings(site, source) if use.outcome.changes}
         for use in uses.values():
             path = ".".join(use.path)
-            options = tuple(f"--setting '{path}={word}'" for word in (use.name, "keep"))
+            options = tuple(option(path, word) for word in (use.name, KEEP))
             undecision = Undecision(path, use.name, site.doubt or "", self._place(use), options)
             self.result.undecided.append(undecision)
 
@@ -165,7 +166,11 @@ class _Translator:
         path, there = ".".join(changing.path), ".".join(other.path)
         line, column = self.document.place(other.offset)
         text = f"the same value serves {there} (line {line}, column {column}), where it must not become that"
-        options = (f"--setting '{there}={changing.name}'", f"--setting '{path}=keep'")
+        options: tuple[str, ...] = ()
+        if other.defines:
+            options = (option(there, changing.name), option(path, KEEP))
+        else:  # nothing that can be said of a shared value is right for both of its uses
+            text += ": write the value out in one of them"
         self.result.undecided.append(
             Undecision(path, changing.name, text, self.document.place(changing.offset), options)
         )
