@@ -69,7 +69,8 @@ def _optimizers(root: Any) -> Iterator[tuple[str, Record]]:
             queue += [((*path, str(i)), item) for i, item in enumerate(value) if isinstance(item, Record)]
         else:
             parts = mapping_entries(value) or ()
-            queue += [((*path, k), v) for k, v in parts if type(k) is str and isinstance(v, (Record, list))]
+            # A tensor, of which a state dict has many, has no entries.
+            queue += [((*path, k), v) for k, v in parts if type(k) is str and (mapping_entries(v) or type(v) is list)]
 
 
 def _read(key: str, value: Record) -> tuple[OptimizerDict, list[PickledTensor]]:
