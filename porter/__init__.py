@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from porter.api import Conversion, Inspection, convert, inspect, verify
-    from porter.configs.api import ConfigOptions, ConfigTranslation, translate_config
+    from porter.configs.api import ConfigTranslation, translate_config
+    from porter.configs.translated import ConfigOptions
     from porter.destination import WriteOptions
     from porter.edits import Rename
     from porter.errors import BnportError
@@ -18,7 +19,7 @@ __version__ = "0.1.0"
 # Public name -> the module it comes from, imported when it is first asked for: `bnport --help` needs none of them.
 _HOMES = {
     "BnportError": "porter.errors",
-    "ConfigOptions": "porter.configs.api",
+    "ConfigOptions": "porter.configs.translated",
     "ConfigTranslation": "porter.configs.api",
     "Conversion": "porter.api",
     "Inspection": "porter.api",

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from porter.configs.api import ConfigOptions, ConfigTranslation, planned, told_by
+from porter.configs.api import ConfigTranslation, planned, told_by
 from porter.configs.files import parse
 from porter.configs.sides import Configured, SideConfig, configured, in_output, read_side, side_of
 from porter.configs.signature import installed_signature
 from porter.configs.told import Told
+from porter.configs.translated import ConfigOptions
 from porter.configs.writing import staged
 from porter.errors import UsageError
 from porter.layers.kinds import Dialect
@@ -57,7 +58,7 @@ class ConfigFiles:
     Attributes:
         source: of the checkpoint that is read; None where there is none.
         output: of the converted one: written by `convert`, read by `verify`.
-        settings, rules: the user's word on places in them, as in `porter.configs.api.ConfigOptions`.
+        settings, rules: the user's word on places in them, as in `porter.configs.translated.ConfigOptions`.
         force: replace an existing `output`.
     """
 

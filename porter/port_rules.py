@@ -55,7 +55,7 @@ _TYPES: Mapping[str, type] = {
 class Rules:
     """What a rules file says; see this module's text.
 
-    Fields are as in `SourceOptions`, `WriteOptions` and `porter.configs.api.ConfigOptions`.
+    Fields are as in `SourceOptions`, `WriteOptions` and `porter.configs.translated.ConfigOptions`.
     """
 
     layers: tuple[tuple[str, str], ...] = ()

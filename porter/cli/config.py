@@ -8,8 +8,9 @@ from typing import Any, get_args
 import click
 
 from porter.cli.options import PATH, print_json, setting_option
-from porter.configs.api import ConfigOptions, translate_config
+from porter.configs.api import translate_config
 from porter.configs.terms import Signature
+from porter.configs.translated import ConfigOptions
 from porter.errors import VerificationFailed
 from porter.layers.kinds import DIALECTS
 
@@ -35,7 +36,8 @@ from porter.layers.kinds import DIALECTS
     help="mindspore.nn's: 'announced' is the one with PyTorch's momentum; 'auto' looks at the installed MindSpore.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 4, and write nothing, where a person has to translate.")
-@click.option("--force", is_flag=True, help="Replace an existing output, and heed no earlier translation's record.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@click.option("--ignore-record", is_flag=True, help="Translate as if no earlier translation had left a record.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def config(

@@ -69,8 +69,10 @@ class ConfigFile:
         return mark + text.encode(self.encoding)
 
 
-def collect(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+def collect(paths: Sequence[Path], output: Path | None = None) -> list[tuple[Path, str]]:
     """Every file that `paths` name, with its name below an output folder; a folder stands for its configs.
+
+    What lies in `output`, where that is a folder inside of one of `paths`, is an earlier result and left out.
 
     Raises:
         UsageError: a path is neither, a folder holds no config, or two files have the same name.
@@ -78,7 +80,9 @@ def collect(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     """
     files: dict[str, Path] = {}
     for path in paths:
-        found = list(_configs_in(path)) if path.is_dir() else [(path, path.name)]
+        if str(path) == "-":
+            raise UsageError("standard input is not read", entry="-", hint="Give a file or a folder.")
+        found = list(_configs_in(path, output)) if path.is_dir() else [(path, path.name)]
         if not found:
             raise UsageError("holds no config", entry=str(path), expected=f"files {', '.join(_SUFFIXES)}")
         for file, name in found:
@@ -89,14 +93,16 @@ def collect(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     return [(path, name) for name, path in files.items()]
 
 
-def _configs_in(folder: Path) -> Iterator[tuple[Path, str]]:
+def _configs_in(folder: Path, output: Path | None) -> Iterator[tuple[Path, str]]:
     """The files of a folder and those below it that have a config's suffix, hidden ones and our records left out."""
 
     def fail(error: OSError) -> None:
         raise FileIOError(f"cannot be listed: {error.strerror}", file=error.filename) from error
 
+    results = output and os.path.realpath(output)
     for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
+        kept = (name for name in folders if not name.startswith((".", "__pycache__")))
+        folders[:] = sorted(name for name in kept if os.path.realpath(Path(parent, name)) != results)
         for name in sorted(names):
             path = Path(parent, name)
             is_ours = name.endswith(RECORD_SUFFIX)

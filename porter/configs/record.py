@@ -24,7 +24,7 @@ from porter.layers.kinds import DIALECTS, Dialect
 
 SCHEMA = "bnport.config-record/1"
 
-_DELETE = "Delete it, or --force, to translate without a record; --from then says in whose terms the config is."
+_DELETE = "Delete it, or --ignore-record, to translate without it; --from then says in whose terms the config is."
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,17 @@ class Record:
         """Whether `file` is in the terms of `to`: it is, whatever was edited in it, unless it is the source again."""
         return self.source == self.output or sha256(file.raw) != self.source
 
+    def is_unchanged(self, file: ConfigFile) -> bool:
+        """Whether `file` is exactly the output."""
+        return sha256(file.raw) == self.output
+
     def restored(self, file: ConfigFile) -> str | None:
         """The text of the source, where `file` is exactly the output.
 
         It is the word of the record: prove it before it is used.
         """
         text = file.document.text
-        if sha256(file.raw) != self.output or any(not 0 <= s.start <= s.end <= len(text) for s in self.undo):
+        if not self.is_unchanged(file) or any(not 0 <= s.start <= s.end <= len(text) for s in self.undo):
             return None
         try:
             source = spliced(text, self.undo)
@@ -140,9 +144,11 @@ def read_beside(config: Path) -> Record | None:
         raw = path.read_bytes()
     except OSError as error:
         raise FileIOError(f"cannot be read: {error.strerror}", file=path) from error
-    document = parse_object(raw, file=path, what="the record")
     try:
-        return _from_document(document)
+        return _from_document(parse_object(raw, file=path, what="the record"))
+    except Malformed as error:
+        error.hint = _DELETE
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise Malformed(
             "is no record of a config", file=path, expected=SCHEMA, found=repr(error), hint=_DELETE

@@ -71,8 +71,8 @@ class Staged:
         Raises:
             FileIOError: the operating system refused.
         """
-        with _writing():
-            for output, content, record in self.files:
+        for output, content, record in self.files:
+            with _writing(output.path):
                 _publish(output, content, record, backup=self.backup)
 
 
@@ -91,7 +91,7 @@ def staged(outputs: Sequence[Output], *, backup: bool, force: bool) -> Iterator[
     """
     for output in outputs:
         if output.in_place and backup:
-            _refuse(output.backup, "Remove it, or keep no backup with --no-backup.")
+            _refuse(output.backup, "It may be the only original: move it away, or keep no new one with --no-backup.")
         elif not output.in_place and not force:
             _refuse(output.path, "--force replaces it.")
     with _staging() as stage:
@@ -115,7 +115,7 @@ def _staging() -> Iterator[_Stage]:
 
     def stage(path: Path, content: bytes) -> Path:
         waiting.append(path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.bnport"))
-        with waiting[-1].open("xb") as file:
+        with _writing(path), waiting[-1].open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -129,11 +129,12 @@ def _staging() -> Iterator[_Stage]:
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
+def _writing(path: Path | None = None) -> Iterator[None]:
+    """Name `path`, which the user knows, where writing it fails, and not the file that waits for its place."""
     try:
         yield
     except OSError as error:
-        raise FileIOError(f"writing failed: {error.strerror}", file=error.filename) from error
+        raise FileIOError(f"writing failed: {error.strerror}", file=path or error.filename) from error
 
 
 def _staged(output: Output, stage: _Stage) -> tuple[Path, Path | None]:

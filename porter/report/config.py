@@ -8,8 +8,9 @@ import click
 from rich.markup import escape
 from rich.padding import Padding
 
-from porter.configs.api import ConfigTranslation, TranslatedConfig
+from porter.configs.api import ConfigTranslation
 from porter.configs.changes import Remark
+from porter.configs.translated import TranslatedConfig
 from porter.errors import printable
 from porter.report.console import new_table, show_warnings, stdout
 from porter.report.summary import plural

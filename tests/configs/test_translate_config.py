@@ -29,12 +29,12 @@ def config(tmp_path: Path) -> Path:
 
 
 def to_mindspore(paths: Path | Sequence[Path], **how: Any) -> ConfigTranslation:
-    options = {key: how.pop(key) for key in ("settings", "force", "strict", "rules") if key in how}
+    options = {key: how.pop(key) for key in ("settings", "force", "ignore_record", "strict", "rules") if key in how}
     return translate_config(paths, ConfigOptions("mindspore", "torch", "classic", **options), **how)
 
 
 def to_torch(path: Path, **how: Any) -> ConfigTranslation:
-    options = {key: how.pop(key) for key in ("settings", "force", "from_") if key in how}
+    options = {key: how.pop(key) for key in ("settings", "force", "ignore_record", "from_") if key in how}
     return translate_config(path, ConfigOptions("torch", **options), **how)
 
 
@@ -105,8 +105,8 @@ def test_a_second_run_turns_nothing_again(config: Path) -> None:
     assert "its record says that it is in the terms of mindspore already" in again.files[0].translation.notes[0].text
     # Neither after an edit of something else, nor of the setting itself.
     config.write_text(BN_MINDSPORE.replace("0.99", "0.98") + "lr: 1\n")
-    assert not to_mindspore(config).changed
-    assert to_mindspore(config, force=True).files[0].after.startswith("bn_momentum: 0.02")
+    assert not translate_config(config, ConfigOptions("mindspore")).changed
+    assert to_mindspore(config, ignore_record=True).files[0].after.startswith("bn_momentum: 0.02")
     # The source, put back by hand or by git, is the source.
     config.write_text(BN)
     assert to_mindspore(config).files[0].after == BN_MINDSPORE
@@ -127,6 +127,60 @@ def test_a_record_of_a_file_that_is_gone_does_not_count(config: Path, tmp_path: 
     assert names(tmp_path) == {"net.yaml", "out.yaml"}
 
 
+def test_replacing_an_output_does_not_translate_twice(config: Path, tmp_path: Path) -> None:
+    """A config's record counts, whatever becomes of the output; what lies in the output folder is no config."""
+    to_mindspore(config, in_place=True)
+    (tmp_path / "q.yaml").write_text("mine")
+    to_mindspore(config, output=tmp_path / "q.yaml", force=True)
+    assert (tmp_path / "q.yaml").read_text() == BN_MINDSPORE
+    folder = tmp_path / "cf"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(BN)
+    for _ in range(2):
+        to_mindspore(folder, output=folder / "out", force=True)
+        assert names(folder) == {"a.yaml", "out/a.yaml", "out/a.yaml.bnport.json"}
+        assert (folder / "out" / "a.yaml").read_text() == BN_MINDSPORE
+
+
+def test_a_record_that_from_contradicts_is_asked_about_once_the_file_was_edited(config: Path) -> None:
+    to_mindspore(config, in_place=True)
+    assert not to_mindspore(config).changed
+    newer = "# newer\n" + BN
+    config.write_text(newer)
+    with pytest.raises(Undecided, match=r"was edited .*--from torch contradicts.* --ignore-record if"):
+        to_mindspore(config)
+    assert to_mindspore(config, ignore_record=True).files[0].after == "# newer\n" + BN_MINDSPORE
+    config.write_text("lr: 2\n")
+    (note,) = to_mindspore(config).files[0].translation.notes
+    assert "edited since" in note.text
+    assert "--ignore-record" in note.text
+
+
+def test_the_way_back_tells_what_it_leaves(tmp_path: Path) -> None:
+    text = "import mindspore.nn as nn\nfrom torch.nn import BatchNorm3d\nx = BatchNorm3d(3, momentum=0.2)\n"
+    path = tmp_path / "net.py"
+    path.write_text(text + "y = nn.BatchNorm3d(3)\n")
+    to_mindspore(path, in_place=True)
+    assert any("still names MindSpore" in note.text for note in to_torch(path).files[0].translation.notes)
+
+
+def test_messages_name_what_the_user_knows(config: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(BN)
+    with pytest.raises(UsageError, match="is no folder"):
+        to_mindspore([config, other], output=config)
+    with pytest.raises(UsageError, match="standard input is not read"):
+        to_mindspore(Path("-"))
+    with pytest.raises(FileIOError, match=r"/proc/x\.yaml: writing failed"):
+        to_mindspore(config, output=Path("/proc/x.yaml"))
+    to_mindspore(config, in_place=True)
+    with pytest.raises(UsageError, match="may be the only original"):
+        to_torch(config, in_place=True)
+    config.with_name("net.yaml.bnport.json").write_text("{")
+    with pytest.raises(Malformed, match=r"is not JSON.*--ignore-record"):
+        to_mindspore(config)
+
+
 def test_the_way_back_restores_every_character(config: Path) -> None:
     to_mindspore(config, in_place=True)
     back = to_torch(config)
@@ -134,7 +188,7 @@ def test_the_way_back_restores_every_character(config: Path) -> None:
     first = back.files[0].translation.changes[0]
     assert (first.before, first.after, first.place) == ("0.99", "1e-2", (1, 14))
     config.write_text("{bn_momentum: 1.00e-2, bn_mom: .1}")
-    to_mindspore(config, in_place=True, backup=False, force=True)
+    to_mindspore(config, in_place=True, backup=False, ignore_record=True)
     assert config.read_text() == "{bn_momentum: 0.9900, bn_mom: .9}"
     assert [change.place.column for change in to_torch(config).files[0].translation.changes] == [15, 31]
 
@@ -193,13 +247,13 @@ def test_a_record_cannot_say_what_is_restored(config: Path) -> None:
         {"signature": "auto"},
     ],
 )
-def test_a_damaged_record_is_refused_and_force_does_without(config: Path, change: dict[str, Any]) -> None:
+def test_a_damaged_record_is_refused_and_can_be_ignored(config: Path, change: dict[str, Any]) -> None:
     to_mindspore(config, in_place=True)
     path = config.with_name("net.yaml.bnport.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(Malformed, match="is no record of a config"):
         to_torch(config)
-    assert to_torch(config, force=True, from_="mindspore").files[0].after == BN.replace("1e-2", "0.01")
+    assert to_torch(config, ignore_record=True, from_="mindspore").files[0].after == BN.replace("1e-2", "0.01")
 
 
 @pytest.mark.parametrize("undo", [[[5, 3, ""]], [[0, 4, ""], [2, 6, ""]], [[-1, 3, ""]], [[0, 10**9, ""]]])
