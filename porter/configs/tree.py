@@ -168,7 +168,7 @@ class Root(NamedTuple):
     """A tree of a document: a YAML document, the module of a Python file, or an expression inside a function.
 
     Attributes:
-        name: what paths below start with: "" for the first, "UNet.__init__" for a call in a method.
+        name: what paths below start with: "" for the first, "UNet.__init__.norm()" for a call in a method.
         node: the tree.
     """
 

@@ -216,7 +216,7 @@ class UNet(Base):
         ("UNet.__init__.self.bn.momentum", 0.7),
         ("UNet.__init__.self.bn.0", Expression("c")),
         ("UNet.__init__.bn_momentum", 0.8),
-        ("UNet.__init__.0", 0.9),
+        ("UNet.__init__.add().0", 0.9),
         ("UNet.__init__.inner.x", 1.0),
     ],
 )
@@ -224,6 +224,23 @@ def test_paths_lead_to_values(path: str, value: object) -> None:
     node = value_at(parse(PATHS), path)
     assert isinstance(node, Scalar)
     assert node.value == value
+
+
+def test_no_two_roots_have_one_name() -> None:
+    text = "norm(1)\nnorm(2); norm(3)\ndef f():\n    x.norm(4)\n    return {'a': 5}\ndef f(a=6): return [7], [8]\n"
+    text += "make()(9)\n"
+    names = {text[slice(*root.node.span)]: root.name for root in parse(text).roots}
+    assert names == {
+        "norm(1)": "norm()@1",
+        "norm(2)": "norm()@2:1",
+        "norm(3)": "norm()@2:10",
+        "x.norm(4)": "f.norm()",
+        "{'a': 5}": "f.dict()",
+        "a=6": "f",
+        "([7], [8])"[1:-1]: "f.list()",
+        "make()(9)": "call()",
+        "make()": "make()",
+    }
 
 
 def test_a_dict_is_no_call_and_a_call_is() -> None:

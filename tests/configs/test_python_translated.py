@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import shlex
 import tokenize
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from porter.configs.changes import Translation
 from tests.configs.translations import translated
 
 MODEL = """\
@@ -85,6 +87,28 @@ def test_what_code_may_use_otherwise_is_undecided(line: str) -> None:
     assert len(translation.undecided) == 1
     assert all(option.startswith("--setting '") for option in translation.undecided[0].options)
     assert result == text
+
+
+def _options(translation: Translation) -> list[tuple[str, str]]:
+    """What is offered, as a shell and the command line read it."""
+    offered = [shlex.split(option)[1] for each in translation.undecided for option in each.options]
+    return [(pattern, word) for pattern, _, word in (each.rpartition("=") for each in offered)]
+
+
+def test_what_is_offered_is_heard_of_one_place_alone() -> None:
+    body = "def f(norm=nn.BatchNorm3d):\n    norm(3, momentum=0.1)\n    norm(4, momentum=0.2)\n"
+    rest = "    momentum = 0.3\n    momentum = 0.4\n    return torch.optim.SGD(p, momentum=0.9)\n"
+    text = f"import torch\nimport torch.nn as nn\n{body}{rest}"
+    _, translation = translated(text, "python")
+    patterns = _options(translation)
+    assert patterns == [
+        ("f.norm()@4.momentum", "momentum"),
+        ("f.norm()@4.momentum", "keep"),
+        ("f.norm()@5.momentum", "momentum"),
+        ("f.norm()@5.momentum", "keep"),
+    ]
+    result, _ = translated(text, "python", settings=(patterns[0], patterns[3], ("f.momentum#2", "momentum")))
+    assert result == text.replace("=0.1", "=0.9").replace("= 0.4", "= 0.6")
 
 
 @pytest.mark.parametrize(

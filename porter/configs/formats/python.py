@@ -2,13 +2,15 @@
 
 The roots of a document are every scope (the module, a class, a function) as a mapping of what is assigned in it and
 of its parameters' defaults, `a.b = 1` and `a["b"] = 1` as nested mappings; and every other outermost call, dict, list
-or tuple, named after the scope it stands in ("UNet.__init__").
+or tuple, named after the scope it stands in and what it is ("UNet.__init__.norm()", "f.dict()"). No two roots have
+one name: where they would, the line says which is meant ("f.norm()@4").
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -33,6 +35,7 @@ from porter.configs.tree import (
     Mapping,
     NeedsPerson,
     Node,
+    Place,
     Root,
     Scalar,
     Span,
@@ -56,8 +59,23 @@ def parse(text: str) -> PythonDocument:
     # The module's own mapping comes first, wherever it starts.
     roots.sort(key=lambda root: (root.name != "", root.node.span))
     return PythonDocument(
-        text, roots, sorted(reader.needs_person), sorted(reader.imports), reader.layouts, reader.assignments
+        text,
+        [*_told_apart(roots, text)],
+        sorted(reader.needs_person),
+        sorted(reader.imports),
+        reader.layouts,
+        reader.assignments,
     )
+
+
+def _told_apart(roots: Sequence[Root], text: str) -> Iterator[Root]:
+    """The roots by names that no other has: what the user says of one must not be heard of another."""
+    names = Counter(root.name for root in roots)
+    places = [Place.of(text, root.node.span.start) for root in roots]
+    lines = Counter((root.name, place.line) for root, place in zip(roots, places, strict=True))
+    for root, place in zip(roots, places, strict=True):
+        at = f"{place.line}" if lines[root.name, place.line] == 1 else f"{place.line}:{place.column}"
+        yield root if names[root.name] == 1 else root._replace(name=f"{root.name}@{at}")
 
 
 @dataclass
@@ -117,7 +135,7 @@ class _Reader:
         for statement in statements(scope.node):
             if statement in left_alone or not self._assigned(statement, scope, section):
                 self.waiting += expressions(statement)
-        yield from [Root(scope.name, node) for node in self._outermost(scope, left_alone)]
+        yield from [*self._outermost(scope, left_alone)]
         if section.entries or section.inner:
             # The name of a function says no more of its variables than a call of it says of the arguments.
             callee = "" if isinstance(scope.node, Function) else None
@@ -161,14 +179,14 @@ class _Reader:
         text = written[0] if written else ""
         return Scalar(Span(start, start + len(text)), text, text)
 
-    def _outermost(self, scope: Scope, left_alone: Container[ast.AST]) -> Iterator[Node]:
+    def _outermost(self, scope: Scope, left_alone: Container[ast.AST]) -> Iterator[Root]:
         """The calls, dicts, lists and tuples in what waits, each but those that are part of another."""
         while self.waiting:
             syntax = self.waiting.pop()
             if syntax in left_alone:
                 continue
             if isinstance(syntax, ast.Call | ast.Dict | ast.List | ast.Tuple | ast.Set):
-                yield self.node(syntax, scope)
+                yield Root(f"{scope.name}.{_label(syntax)}".lstrip("."), self.node(syntax, scope))
             elif not isinstance(syntax, ast.JoinedStr):
                 # Before Python 3.12 what stands inside an f-string does not know its place.
                 self.waiting += ast.iter_child_nodes(syntax)
@@ -307,6 +325,16 @@ class _Reader:
             mapping = Mapping(span, entries, tuple(merged), callee, callee_span, perhaps, is_open)
         self.layouts[mapping] = layout
         return mapping
+
+
+def _label(syntax: ast.expr) -> str:
+    """What an expression is called in a path: `norm()` for `self.norm(8)`."""
+    match syntax:
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+            return f"{name}()"
+        case ast.Call():
+            return "call()"
+    return "dict()" if isinstance(syntax, ast.Dict) else "list()"
 
 
 def _is_setting(name: str) -> bool:
