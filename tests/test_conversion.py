@@ -412,7 +412,7 @@ def test_of_two_conversions_to_one_new_output_the_second_fails(
     def other(*_: Any) -> None:
         (tmp_path / "net.ckpt").write_text("precious")
 
-    monkeypatch.setattr("porter.api._demand", lambda *_, **__: other())
+    monkeypatch.setattr("porter.api.converting._demand", lambda *_, **__: other())
     with pytest.raises(UsageError, match="exists already"):
         porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt")
     assert {path.name for path in tmp_path.iterdir()} == {"net.pth", "net.ckpt"}

@@ -179,7 +179,7 @@ def test_settings_can_be_given_by_hand(options: dict[str, float], ok: bool, tmp_
     converted(tmp_path)
     found = porter.verify(tmp_path / "net.pth", tmp_path / "net.ckpt", **options)  # type: ignore[arg-type]
     assert found.ok is ok
-    assert {result.ok for result in found.layers} == {ok}
+    assert {result.ok for result in found.layers if result.kind == "BatchNorm3d"} == {ok}
 
 
 def test_the_way_back_is_verified_alike(tmp_path: Path) -> None:
@@ -212,8 +212,9 @@ def test_layers_that_the_target_network_does_not_have_fail(prefix: str, tmp_path
     porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", verify=False)
     options = SourceOptions(net=f"{__file__}:right_twin")
     found = porter.verify(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=options)
-    assert {result.name: result.ok for result in found.layers} == {f"{prefix}1": False, f"{prefix}4": False}
-    assert f"has no layer called {prefix}1" in (found.layers[0].diagnosis or "")
+    failed = {result.name: result.diagnosis or "" for result in found.layers if result.ok is False}
+    assert list(failed) == [f"{prefix}1", f"{prefix}4"]
+    assert f"has no layer called {prefix}1" in failed[f"{prefix}1"]
     assert not found.ok
 
 

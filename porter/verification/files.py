@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import chain
-from pathlib import Path
 
 from porter import network
-from porter.formats import open_checkpoint
-from porter.formats.model import ModuleFacts
+from porter.formats.model import Checkpoint, ModuleFacts
 from porter.formats.transfer import TensorReader
 from porter.layers.classes import settings_of
 from porter.layers.kinds import Dialect
@@ -109,34 +107,34 @@ class Verification:
 def verify_output(
     source: Source,
     plan: Plan,
-    output: Path,
+    output: Checkpoint,
     options: Options,
     target: TargetOptions,
     on_layer: OnLayer | None = None,
 ) -> Verification:
-    """Check the file `output` against the plan that should have made it from `source`.
+    """Check a file against the plan that should have made it from `source`.
 
     Args:
+        output: that file, opened with its optimizer where the plan has one.
         on_layer: called with (done, total) before each layer, for a progress bar.
 
     Raises:
-        InputError: one of the files cannot be read.
+        InputError: one of the files cannot be read any more.
         UsageError, BackendError: `target.network` cannot be built.
     """
     if target.network:
         source = replace(source, layers=[_without_assumptions(layer) for layer in source.layers])
-    checkpoint = open_checkpoint(output, optimizer=plan.optimizer is not None)
-    problems = list(check_structure(plan, checkpoint))
-    wrong = wrong_settings(plan, checkpoint)
+    problems = list(check_structure(plan, output))
+    wrong = wrong_settings(plan, output)
     if wrong:
         problems.append(TensorProblem("optimizer.param_groups", None, "values", wrong))
     unusable = {problem.name for problem in problems}
-    with TensorReader(source.checkpoint) as theirs, TensorReader(checkpoint) as ours:
+    with TensorReader(source.checkpoint) as theirs, TensorReader(output) as ours:
         comparable = [step for step in plan.steps if step.target and step.target.name not in unusable]
         differing = [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
         problems += explain(differing, comparable, theirs, ours)
         modules = _target_modules(target, plan.to)
-        pairs = list(pair_layers(source, plan, checkpoint))
+        pairs = list(pair_layers(source, plan, output))
         norms = [pair for pair in pairs if pair.layer.kind.family == "BatchNorm" and pair.layer.settings]
         known = [norm for norm in norms if norm.path in modules or not target.network]
         cases = [_case(norm, plan, modules.get(norm.path), target, theirs, ours) for norm in known]

@@ -184,7 +184,7 @@ def test_names_from_a_stranger_do_not_reach_the_terminal_raw(bnport: Any, tmp_pa
 def test_a_fault_in_bnport_is_not_a_failed_verification(
     bnport: Any, net: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("porter.api.open_source", lambda *_: 1 / 0)
+    monkeypatch.setattr("porter.api.inspecting.open_source", lambda *_: 1 / 0)
     fault = bnport("inspect", "net.pth")
     assert fault.code == 70
     assert "fault in bnport" in fault.err

@@ -163,8 +163,9 @@ def test_a_signal_that_an_import_swallowed_is_remembered(tmp_path: Path) -> None
         " except BaseException: pass\n"
         " return real(*_)\n"
     )
-    code = f"import os, signal, time\nfrom porter import api, cli\nreal = api.plan_for\n{swallows}"
-    code += "api.plan_for = swallowing\ncli.main()"
+    code = "import os, signal, time\nfrom porter import cli\nfrom porter.api import preparing\n"
+    code += f"real = preparing.plan_for\n{swallows}"
+    code += "preparing.plan_for = swallowing\ncli.main()"
     done = python(code, "convert", "net.pth", "-o", "net.ckpt", "--no-verify", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "interrupted\n")
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]

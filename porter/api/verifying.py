@@ -1,0 +1,178 @@
+"""Checking a converted file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter import record
+from porter.api.preparing import (
+    Prepared,
+    StrPath,
+    check_settings,
+    config_files,
+    output_names,
+    prepared,
+    unchecked_notes,
+    with_rules,
+)
+from porter.destination import WriteOptions
+from porter.errors import UsageError
+from porter.formats import open_checkpoint
+from porter.plan import dtype_called
+from porter.source import SourceOptions, dialect_of, open_source
+from porter.verification.activations import NetworkInput
+from porter.verification.cases import Options
+
+if TYPE_CHECKING:
+    from porter.proof import Option
+    from porter.verification.files import TargetOptions, Verification
+    from porter.verification.network_results import NetworkResult
+
+
+def verify(
+    source: StrPath,
+    output: StrPath,
+    *,
+    source_options: SourceOptions | None = None,
+    write_options: WriteOptions | None = None,
+    rules: Sequence[StrPath] = (),
+    target_eps: float | None = None,
+    target_momentum: float | None = None,
+    options: Options | None = None,
+    inputs: Sequence[NetworkInput] = (),
+    configs: tuple[StrPath, StrPath] | None = None,
+    settings: Sequence[tuple[str, str]] = (),
+    on_layer: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Check a converted file against its source, tensor by tensor, layer by layer, and as whole networks.
+
+    Args:
+        source: what was converted.
+        output: what the conversion wrote.
+        source_options: as for `convert`; with both `model` and `net`, the one on the output's side says how the
+            layers there are configured.
+        write_options: names and dtype as they were given to `convert`; None takes them from the
+            conversion's record where it lies beside `output`, unless there are `rules`.
+        rules: as for `convert`.
+        target_eps, target_momentum: how all layers on the output's side are configured, momentum in the terms of
+            its framework.
+        options: how layers are run.
+        inputs: of both networks, which are then run whole; needs `model` and `net`.
+        configs: the model configs of the source and of the output. They say how layers are configured where the
+            network on their side does not.
+        settings: the user's word on places in them, as for `translate_config`.
+        on_layer: called with (layers verified, layers in all).
+
+    Raises:
+        InputError, Undecided, UsageError, BackendError: see `porter.errors`. A failed check is no error: it is in
+        the result.
+    """
+    from porter.verification.files import TargetOptions
+
+    check_settings("target-", eps=target_eps, momentum=target_momentum)
+    target = Path(output)
+    if not (write_options or rules):
+        write_options = _recorded_options(target)
+    given, write = with_rules(rules, source_options, write_options)
+    opened = open_source(Path(source), given, optimizer=write.optimizer is not None, names=output_names(write))
+    to = write.to or dialect_of(open_checkpoint(target))
+    known = None
+    if configs or settings:
+        from porter.configured import compared
+
+        here, there = configs or (None, None)
+        known = compared(opened, to, config_files(here, there, settings, rules, write))
+        opened = known.source
+    ready = prepared(opened, given, write, to, written=target)
+    configured = TargetOptions(ready.network, target_eps, target_momentum, known.given if known else {})
+    found = checked(ready, target, options or Options(), configured, inputs, on_layer)
+    notes = [*found.warnings, *(known.notes if known else ()), *_taken_from_the_record(write)]
+    if not inputs:
+        notes += unchecked_notes(write.renames)
+        if ready.network and given.model and given.net:
+            notes.append("--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too")
+    return replace(found, warnings=tuple(notes))
+
+
+def checked(
+    ready: Prepared,
+    output: Path,
+    options: Options,
+    target: TargetOptions,
+    inputs: Sequence[NetworkInput],
+    on_layer: Callable[[int, int], None] | None,
+) -> Verification:
+    """Verify the file `output`, and keep what the outcome holds for: hashes, versions, options.
+
+    Raises:
+        InputError, UsageError, BackendError: as `verify`.
+    """
+    from porter.proof import Witness
+    from porter.verification.files import verify_output
+
+    written = open_checkpoint(output, optimizer=ready.plan.optimizer is not None)
+    with Witness(ready.source.checkpoint, written) as witness:
+        found = verify_output(ready.source, ready.plan, written, options, target, on_layer)
+        if inputs:
+            found = replace(found, network=_compare_networks(ready, output, inputs, options))
+        return replace(found, circumstances=witness.circumstances(_told(options, ready.given, target)))
+
+
+def _told(run: Options, given: SourceOptions, target: TargetOptions) -> dict[str, Option]:
+    """What of the options decides what a verification shows."""
+    sides: dict[str, Option] = {"model": given.model, "net": given.net, "eps": given.eps, "momentum": given.momentum}
+    return {**asdict(run), **sides, "target_eps": target.eps, "target_momentum": target.momentum}
+
+
+def _compare_networks(
+    ready: Prepared, output: Path, inputs: Sequence[NetworkInput], options: Options
+) -> NetworkResult:
+    from porter.verification.networks import check_networks
+    from porter.verification.twins import open_twins
+
+    given = ready.given
+    if not (given.model and given.net and ready.network):
+        hint = "--model names PyTorch's, --net MindSpore's; one of the two files belongs to each."
+        raise UsageError("needs both networks", entry=f"--input-shape {inputs[0]}", hint=hint)
+    # Networks own no state of an optimizer.
+    written = open_checkpoint(output)
+    twins = open_twins(ready.source, ready.plan, written, given.model, given.net, options.device)
+    return check_networks(twins, inputs, options)
+
+
+def _recorded_options(output: Path) -> WriteOptions:
+    """The options of the conversion that wrote `output`: they say which names and dtypes to expect, no more."""
+    found = record.read_beside(output)
+    if found is None or not found.is_of(open_checkpoint(output).specs):
+        return WriteOptions()
+    dtype = dtype_called(found.dtype) if found.dtype else None
+    optimizer, prefix = _class_written(found), found.strip_prefix
+    return WriteOptions(
+        to=found.plan.to, strip_prefix=prefix, dtype=dtype, optimizer=optimizer, shared=found.shared, like=found
+    )
+
+
+def _class_written(found: record.Record) -> str | None:
+    """The name of the optimizer's class in the output that a record is of."""
+    if found.optimizer is None:
+        return None
+    from porter.optimizer.classes import class_written
+
+    return class_written(found.optimizer.name, found.plan.to)
+
+
+def _taken_from_the_record(options: WriteOptions) -> list[str]:
+    """What the expectation rests on that the user did not say."""
+    recorded = options.like
+    if recorded is None:
+        return []
+    taken = [
+        *([f"prefix {recorded.strip_prefix} removed"] if recorded.strip_prefix else []),
+        *([f"cast to {recorded.dtype}"] if recorded.dtype else []),
+        *([f"{len(recorded.renamed)} names changed"] if recorded.renamed else []),
+        *([f"{len(recorded.drop)} tensors dropped"] if recorded.drop else []),
+    ]
+    return [f"expected as the record beside OUTPUT says: {', '.join(taken)}"] if taken else []
