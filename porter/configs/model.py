@@ -82,6 +82,23 @@ class ClassName:
     scalar: Scalar | None = None
 
 
+@dataclass(frozen=True)
+class Unread:
+    """What may hold settings of a batch normalisation and is not read: code in a text, `**` of what is not known.
+
+    Attributes:
+        path: keys and list indexes down to it.
+        span: its characters.
+        text: why it is not read.
+        dialect: whose terms it is in, where it says so.
+    """
+
+    path: Path
+    span: Span
+    text: str
+    dialect: Dialect | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class OtherUse:
     """A value that is no batch normalisation's setting here: an optimizer's momentum, an InstanceNorm's.
@@ -106,6 +123,7 @@ class Found:
     sites: list[Site] = field(default_factory=list)
     classes: list[ClassName] = field(default_factory=list)
     others: list[OtherUse] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
 
     @property
     def undecided(self) -> tuple[Site, ...]:

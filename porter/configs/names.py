@@ -67,6 +67,22 @@ def named(name: str) -> Named:
     return Named("perhaps" if last == "batch" else "unknown")
 
 
+# What calls one, or pairs its name with settings; not "BatchNorm (see the paper)".
+_CODE = re.compile(
+    r"(?P<class>[\w.]*\w*(?:BatchNorm|BatchNorm[123]d|SyncBN|BN[123]d))\("
+    r"|\$.*['\"](?:batch|syncbatch)['\"]",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def in_code(text: str) -> Named | None:
+    """The batch normalisation that a text makes by code in it: `$torch.nn.BatchNorm3d(3, momentum=0.1)`."""
+    match = _CODE.search(text)
+    if not match:
+        return None
+    return named(match["class"] or "batch")
+
+
 def snake(key: str) -> str:
     """`key` in lower case with underscores: bnMomentum, BN-MOMENTUM and BN_MOMENTUM are bn_momentum."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).replace("-", "_").lower()
@@ -123,6 +139,7 @@ _NORM = re.compile(
     rf"(?:.*_)?norm(?:s|alization|[123]d)?(?:_(?:layer|op|func|fn|type|block|{_ARGUMENT_KEYS.pattern}))*"
 )
 _OPTIMIZER = re.compile(r".*(?:optim|solver|sgd|adam|rmsprop|moco|teacher|sched).*|(?:.*_)?ema(?:_.*)?")
+_OPTIMIZERS = re.compile(r"lr|learning_rate|weight_decay|wd|nesterov|dampening|betas|optim|optimizer|solver")
 _SCHEDULE = re.compile(r"bnm?_(?:mom(?:entum)?_)?(?:clip|decay|decay_rate|min|scheduler?)")
 
 
@@ -163,10 +180,21 @@ def names_norms(key: str) -> bool:
 
 
 @_remembered
+def is_optimizer(key: str) -> bool:
+    """Whether `key` is an optimizer, or an average of weights, which have a momentum of their own."""
+    return _OPTIMIZER.fullmatch(snake(key)) is not None
+
+
+@_remembered
+def is_optimizers(key: str) -> bool:
+    """Whether `key` is an argument of optimizers, or one itself, in a place that says nothing else."""
+    return _OPTIMIZERS.fullmatch(snake(key)) is not None
+
+
+@_remembered
 def names_others(key: str) -> bool:
     """Whether what stands under `key` has a momentum of its own: another normalisation, an optimizer."""
-    words = snake(key)
-    return bool(_OPTIMIZER.fullmatch(words) or re.fullmatch(_OTHER_NORM, re.sub("_", "", words)))
+    return is_optimizer(key) or re.fullmatch(_OTHER_NORM, re.sub("_", "", snake(key))) is not None
 
 
 _DEFINITION = re.compile(rf"(?:.*_)?(?:mom|momentum|mmt|{_BN}|eps|epsilon|affine|stats)(?:_.*)?|ref|value|default")

@@ -166,7 +166,10 @@ def _inner(roots: Sequence[Node]) -> Iterator[Mapping | ListNode]:
 
 
 def text_of(scalar: Scalar) -> str:
-    """What a value says as text; for a name in Python the dotted name it stands for."""
+    """What a value says as text; for a name in Python, or behind MONAI's `$`, the dotted name it stands for."""
     if isinstance(scalar.value, Expression):
         return scalar.value.name or scalar.value.text
-    return scalar.value if isinstance(scalar.value, str) else scalar.text
+    if not isinstance(scalar.value, str):
+        return scalar.text
+    name = re.fullmatch(r"\$\s*([\w.]+)\s*", scalar.value)
+    return name[1] if name else scalar.value

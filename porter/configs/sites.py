@@ -8,15 +8,18 @@ mapping.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from porter.configs.code import in_code
-from porter.configs.model import SCHEDULE, SETTINGS, ClassName, Found, OtherUse, Setting, Site
+from porter.configs import code
+from porter.configs.model import SCHEDULE, SETTINGS, ClassName, Found, OtherUse, Setting, Site, Unread
 from porter.configs.names import (
     defines_a_value,
     holds_arguments,
+    in_code,
+    is_optimizer,
     named,
     names_others,
     perhaps_prefixed,
@@ -25,10 +28,10 @@ from porter.configs.names import (
     schedules_momentum,
 )
 from porter.configs.references import Path, References, is_number, is_symbolic, text_of
-from porter.configs.terms import ARGUMENTS, ONLY_MINDSPORE, SHARED, TERMS
+from porter.configs.terms import ARGUMENTS, CLASSES, ONLY_MINDSPORE, SHARED, TERMS
 from porter.configs.told import KEEP, Told
 from porter.configs.tree import Document, Entry, Expression, ListNode, Mapping, Node, Scalar
-from porter.configs.walk import Role, Visit, visits
+from porter.configs.walk import Role, Visit, partner, visits
 
 # No longer keys are taken for names of variables alone.
 _VARIABLE = 2
@@ -73,7 +76,7 @@ class _Search:
         self._settle_definitions()
         self._look_at_all()
         self._found.sites = sorted(
-            in_code(self._found.sites), key=lambda site: site.settings[0].entry.value.span.start
+            code.in_code(self._document, self._found.sites), key=lambda site: site.settings[0].entry.value.span.start
         )
         return self._found
 
@@ -81,6 +84,7 @@ class _Search:
         layer: list[Setting] = []
         prefixed: list[Setting] = []
         doubtful: list[Setting] = []
+        optimizers: list[Setting] = []
         for path, entry, owner in visit.entries:
             word = self._told.about(path) or (KEEP if visit.kept else None)
             name = _in_place(entry, visit.role)
@@ -95,16 +99,21 @@ class _Search:
             elif visit.role.kind == "layer" and isinstance(entry.value, ListNode) and holds_arguments(entry.name):
                 layer += self._listed(visit, path, entry, owner)
             elif own := prefixed_setting(entry.name):
-                prefixed.append(setting(own))
+                (optimizers if any(map(is_optimizer, path)) else prefixed).append(setting(own))
             elif perhaps_prefixed(entry.name):
                 doubtful.append(setting("momentum"))
             elif schedules_momentum(entry.name):
                 prefixed.append(setting(SCHEDULE))
             else:
                 self._note_other(visit, path, entry, owner)
+                self._note_arguments_by_position(visit, path, entry)
+        if visit.role.kind == "layer" and visit.node.callee is None and visit.node.is_open:
+            text = "it takes further entries from elsewhere, perhaps settings of this batch normalisation"
+            self._found.unread.append(Unread(visit.path, visit.node.span, text, visit.role.named.dialect))
         self._add(visit, layer, visit.role)
         self._add(visit, prefixed, Role("layer"))
         self._add(visit, doubtful, Role("doubt", doubt="it may be another normalisation's"))
+        self._add(visit, optimizers, Role("doubt", doubt="it may be an optimizer's, or an average's"))
 
     def _add(self, visit: Visit, settings: Sequence[Setting], role: Role) -> None:
         settings = [setting for setting in settings if setting.values or setting.problem]
@@ -171,6 +180,14 @@ class _Search:
         elif is_named_so or not is_plain or not _is_a_name(entry.name, is_written_here):
             self._found.others.append(use)
 
+    def _note_arguments_by_position(self, visit: Visit, path: Path, entry: Entry) -> None:
+        """Tell of `norm_layer_args: [1e-5, 0.1]` beside `norm_layer: BN`: what stands where is the code's matter."""
+        if isinstance(entry.value, ListNode) and any(map(is_number, _numbers(entry.value))):
+            role = partner(visit, entry, self._references)
+            if role and role.is_batch_norm:
+                text = "arguments of a batch normalisation by position: what stands where is not known"
+                self._found.unread.append(Unread(path, entry.value.span, text, role.named.dialect))
+
     def _note_parts(self, path: Path, node: Node, taken: Collection[int]) -> None:
         """The uses of values that are no entry's value: parts of texts, and items of lists that are no setting's."""
         if isinstance(node, Scalar):
@@ -194,6 +211,7 @@ class _Search:
             for path, node in _everything(root.node, tuple(filter(None, [root.name]))):
                 self._found.classes += _class_names(path, node)
                 self._note_parts(path, node, taken)
+                self._found.unread += _unread(path, node)
 
 
 def _numbers(node: Node) -> Sequence[Scalar]:
@@ -230,6 +248,19 @@ def _class_names(path: Path, node: Node) -> Iterator[ClassName]:
         # A name that Python's imports shorten says nothing of the framework itself: the import does.
         if name.dialect and (isinstance(node.value, str) or node.text == text):
             yield ClassName(path, node.span, name.dialect, name.class_name, node)
+
+
+def _unread(path: Path, node: Node) -> Iterator[Unread]:
+    """Code in a text that makes a batch normalisation, and names whose framework the file does not tell."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str | Expression):
+        return
+    # Other expressions are Python's own, and read as such.
+    is_text = isinstance(node.value, str) or re.match(r"[fF][rR]?['\"]|[rR][fF]['\"]", node.text)
+    name = in_code(text_of(node)) if is_text else None
+    if name:
+        yield Unread(path, node.span, f"{node.text:.60} holds code, which is not read", name.dialect)
+    elif isinstance(node.value, str) and re.fullmatch(rf"nn\.(?:{'|'.join(CLASSES)})", text_of(node)):
+        yield Unread(path, node.span, f"whose {node.text} is, only the code that reads it knows: it is not renamed")
 
 
 def _everything(root: Node, path: Path) -> Iterator[tuple[Path, Node]]:

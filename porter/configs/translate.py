@@ -8,12 +8,13 @@ from decimal import Decimal
 
 from porter.configs.agreement import Use, clashes, named_after_the_shared
 from porter.configs.changes import Change, Remark, Translation, Undecision
-from porter.configs.model import ClassName, Found, Setting, Site
-from porter.configs.references import decimal_of
+from porter.configs.doubled import notes_on_names
+from porter.configs.model import ClassName, Found, Setting, Site, Unread
+from porter.configs.references import decimal_of, text_of
 from porter.configs.rules import STAYS, Case, Outcome, outcome
 from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature, class_of
 from porter.configs.told import KEEP, option
-from porter.configs.tree import Document, Place, Scalar, Splice
+from porter.configs.tree import Document, Expression, Place, Scalar, Splice
 from porter.errors import UsageError
 
 _FRAMEWORKS: Mapping[Dialect, str] = {
@@ -50,7 +51,9 @@ def translate(
     work = _Translator(document, _signed(to, signature), from_, recorded or from_, result)
     work.sites(found, signature)
     work.classes(found.classes)
+    work.unread(found.unread)
     work.imports()
+    result.notes += notes_on_names(result.changes)
     result.needs_person += (
         Remark("", "", place.text, document.place(place.span.start)) for place in document.needs_person
     )
@@ -223,9 +226,17 @@ class _Translator:
         assert use.source is not None
         target = "nothing" if use.outcome.removed else use.outcome.key or use.name
         rule = f"{use.source} {use.name} -> {self.to} {target}"
-        return Change(
-            ".".join(use.path), use.name, before, after, rule, use.outcome.why, self._place(use), tuple(splices)
-        )
+        path, place = ".".join(use.path), self._place(use)
+        defines, reads = self._looked_up(use)
+        return Change(path, use.name, before, after, rule, use.outcome.why, place, tuple(splices), defines, reads)
+
+    def _looked_up(self, use: Use) -> tuple[str, frozenset[str]]:
+        """The key that code can find the value under, and the names that it is computed of."""
+        assert use.setting is not None
+        is_passed = use.setting.is_argument and use.setting.owner.callee is not None
+        is_rewritten = use.value is not None and isinstance(use.value.value, Expression)
+        reads = self.document.sources(use.value).names if use.value and is_rewritten else frozenset()
+        return "" if is_passed else use.entry.name, reads
 
     def _remark_on(self, site: Site, source: Dialect | None) -> None:
         """Say what is suspicious about a site, and why one that names its framework is left alone."""
@@ -258,11 +269,20 @@ class _Translator:
                 continue
             after = f"{TERMS[self.to].package}.{name.class_name}"
             if name.scalar and isinstance(name.scalar.value, str):
+                after = name.scalar.value.replace(text_of(name.scalar), after)
                 after = self.document.spelled(after, name.scalar) or after
             self.result.changes.append(self._renamed(path, "class", name.dialect, name.span, after))
             if name.class_name == "SyncBatchNorm" and self.to != "torch":
                 text = "MindSpore's SyncBatchNorm takes 2-D and 4-D data only: BatchNorm3d serves a 3-D network"
                 self.result.warnings.append(Remark(path, "class", text, place))
+
+    def unread(self, places: Sequence[Unread]) -> None:
+        """Tell of what may hold settings and is not read, in whichever terms it may be."""
+        for one in places:
+            source = one.dialect or self.unsaid
+            if source is None or self._translates(source):
+                place = self.document.place(one.span.start)
+                self.result.needs_person.append(Remark(".".join(one.path), "", one.text, place))
 
     def imports(self) -> None:
         """Rename the packages that bring in nothing but batch normalisations, and tell of the others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -11,6 +12,8 @@ from porter.configs.names import (
     Named,
     class_key_rank,
     holds_arguments,
+    is_optimizer,
+    is_optimizers,
     is_section,
     named,
     names_norms,
@@ -98,7 +101,7 @@ class _Walk:
         while waiting:
             stop = waiting.pop()
             if isinstance(stop.node, Mapping):
-                role = _role(stop.node, stop.key, stop.hint)
+                role = _beside_optimizers(_role(stop.node, stop.key, stop.hint), stop)
                 roles = self.seen.setdefault(id(stop.node), set())
                 again = role in roles
                 if again and role.kind != "plain":
@@ -123,21 +126,23 @@ class _Walk:
     def _children(self, visit: Visit) -> Iterator[_Stop]:
         for path, entry, owner in visit.entries:
             hint = None
-            if visit.role.kind in ("layer", "other") and holds_arguments(entry.name):
+            says_what = visit.role.kind in ("layer", "other") or visit.role.named != _UNKNOWN
+            if says_what and holds_arguments(entry.name):
                 hint = visit.role
-            hint = hint or self._partner(visit, entry)
+            hint = hint or partner(visit, entry, self.references)
             yield _Stop(entry.value, path, entry.name, visit.offset_of(entry, owner), hint, visit.kept)
 
-    def _partner(self, visit: Visit, entry: Entry) -> Role | None:
-        """What the key beside `norm_op_kwargs` that names the class says about it."""
-        wanted = partners(entry.name)
-        for _, other, _ in visit.entries if wanted else ():
-            node = self.references.resolved(other.value, visit.path)
-            if snake(other.name) in wanted and isinstance(node, Scalar):
-                role = _role_named(named(text_of(node)), entry.name)
-                if role:
-                    return role
-        return None
+
+def partner(visit: Visit, entry: Entry, references: References) -> Role | None:
+    """What the key beside `norm_op_kwargs` that names the class says about it."""
+    wanted = partners(entry.name)
+    for _, other, _ in visit.entries if wanted else ():
+        node = references.resolved(other.value, visit.path)
+        if snake(other.name) in wanted and isinstance(node, Scalar):
+            role = _role_named(named(text_of(node)), entry.name)
+            if role:
+                return role
+    return None
 
 
 def visits(document: Document, references: References, kept: Callable[[Path], bool]) -> Iterator[Visit]:
@@ -149,8 +154,14 @@ def visits(document: Document, references: References, kept: Callable[[Path], bo
 
 
 def _role(mapping: Mapping, key: str, hint: Role | None) -> Role:
-    if mapping.callee is not None:
-        return _role_of_call(mapping)
+    role = _role_of_call(mapping) if mapping.callee is not None else _role_of_entries(mapping, key, hint)
+    if role.is_batch_norm or mapping.is_scope:
+        return role
+    name = next((name for _, entry, _ in _entries(mapping, ()) for name in _classes_in(entry.value)), None)
+    return Role("doubt", name, f"{name.class_name} is named beside it") if name else role
+
+
+def _role_of_entries(mapping: Mapping, key: str, hint: Role | None) -> Role:
     name = _class_entry(mapping)
     if name:
         role = _role_named(named(text_of(name)), key)
@@ -163,7 +174,44 @@ def _role(mapping: Mapping, key: str, hint: Role | None) -> Role:
         return hint
     if is_section(key):
         return Role("section")
-    return _doubt("it may be another normalisation's") if names_norms(key) else PLAIN
+    if names_norms(key):
+        return _doubt("it may be another normalisation's")
+    return PLAIN if mapping.is_scope else _beside_a_norm(mapping)
+
+
+def _classes_in(node: Node) -> Iterator[Named]:
+    """The frameworks' batch normalisations that a value names in full, by itself or in a list."""
+    for item in node.items if isinstance(node, ListNode) else (node,):
+        if isinstance(item, Scalar) and (isinstance(item.value, str) or item.text == text_of(item)):
+            name = named(text_of(item))
+            if name.class_name:
+                yield name
+
+
+def _beside_a_norm(mapping: Mapping) -> Role:
+    """The role of settings beside `norm: batchnorm`: most often they are a whole training's."""
+    entries = _entries(mapping, ())
+    scalars = ((e.name, text_of(e.value)) for _, e, _ in entries if isinstance(e.value, Scalar))
+    for name, text in scalars:
+        names_one = names_norms(name) and named(text).kind in ("batch norm", "perhaps")
+        if names_one and not _of_optimizers(entries):
+            return _doubt(f"{name}: {text} stands beside it")
+    return PLAIN
+
+
+def _beside_optimizers(role: Role, stop: _Stop) -> Role:
+    """`role`, in doubt where an optimizer's settings are as likely: below one, or beside a learning rate."""
+    if role.kind not in ("layer", "section") or role.named.class_name or not isinstance(stop.node, Mapping):
+        return role
+    around = next((key for key in stop.path if is_optimizer(key)), None)
+    beside = around or _of_optimizers(_entries(stop.node, ()))
+    if beside is None:
+        return role
+    return Role("doubt", role.named, f"it may be an optimizer's: {'below' if around else 'beside'} {beside}")
+
+
+def _of_optimizers(entries: Sequence[tuple[Path, Entry, Mapping]]) -> str | None:
+    return next((entry.name for _, entry, _ in entries if is_optimizers(entry.name)), None)
 
 
 def _role_of_call(call: Mapping) -> Role:
@@ -212,6 +260,8 @@ def _items(node: ListNode, stop: _Stop) -> Iterator[_Stop]:
     hint = stop.hint
     if len(node.items) == 2 and isinstance(node.items[0], Scalar):
         hint = _role_named(named(text_of(node.items[0])), stop.key) or hint
+    elif name := next(_classes_in(node), None):
+        hint = Role("doubt", name, f"{name.class_name} is named beside it")
     for index, item in enumerate(node.items):
         yield stop._replace(node=item, path=(*stop.path, str(index)), hint=hint)
 
@@ -220,11 +270,16 @@ def _entries(mapping: Mapping, path: Path) -> list[tuple[Path, Entry, Mapping]]:
     """The entries of a mapping and of those merged into it, outweighed ones left out.
 
     What Python assigns twice is there twice: in `if` and `else`, or by `cfg.BN = CfgNode()` and `cfg.BN.EPS = 1e-3`.
+    Of values, each has a path of its own then: `momentum`, `momentum#2`.
     """
     found: list[tuple[Path, Entry, Mapping]] = []
     outweighed: set[str] = set()
     for owner in mapping.layers():
         own = [(entry.name if entry.position is None else str(entry.position), entry) for entry in owner.entries]
-        found += [((*path, name), entry, owner) for name, entry in own if name not in outweighed]
+        repeated: Counter[str] = Counter()
+        for name, entry in own:
+            repeated[name] += isinstance(entry.value, Scalar)
+            each = f"{name}#{repeated[name]}" if repeated[name] > 1 and isinstance(entry.value, Scalar) else name
+            found += [] if name in outweighed else [((*path, each), entry, owner)]
         outweighed |= {name for name, _ in own}
     return found

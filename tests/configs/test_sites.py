@@ -216,3 +216,58 @@ def test_names(name: str, kind: str) -> None:
 
 def test_a_dotted_name_says_its_framework() -> None:
     assert named("mindspore.mint.nn.BatchNorm3d") == Named("batch norm", "mint", "BatchNorm3d")
+
+
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [
+        ("{path: torch.nn.BatchNorm3d, momentum: 0.1}", "yaml"),
+        ("{_target_: functools.partial, _args_: [torch.nn.BatchNorm3d], momentum: 0.1}", "yaml"),
+        ("{norm_layer: torch.nn.BatchNorm3d, momentum: 0.1}", "yaml"),
+        ("[torch.nn.BatchNorm3d, 64, {momentum: 0.1}]", "yaml"),
+        ("{norm: batchnorm, momentum: 0.1}", "yaml"),
+        ("f(class_path='torch.nn.BatchNorm3d', init_args=dict(momentum=0.1))", "python"),
+        ("optim: {bn: {momentum: 0.1, nesterov: true}}", "yaml"),
+        ("bn_params: {lr: .01, momentum: 0.1, weight_decay: 0}", "yaml"),
+        ("optimizer: {bn_momentum: 0.1}", "yaml"),
+        ("solver: {norm: {type: BN3d, momentum: 0.1}}", "yaml"),
+        ("BatchNorm: {optimizer: sgd, momentum: 0.1}", "yaml"),
+        ("ema_bn_momentum: 0.1", "yaml"),
+    ],
+)
+def test_what_a_class_or_an_optimizer_beside_it_makes_doubtful_is_asked_for(text: str, format: Format) -> None:
+    result, translation = translated(text, format)
+    (undecided,) = translation.undecided
+    assert undecided.setting == "momentum"
+    assert result == text.replace("torch", "mindspore")
+
+
+@pytest.mark.parametrize("text", ["{norm: batch, lr: 0.1, momentum: 0.9}", "a: 'uses BatchNorm3d (see the paper)'"])
+def test_a_training_beside_a_norm_is_none_of_it(text: str) -> None:
+    _, translation = translated(text)
+    assert [*translation.undecided, *translation.needs_person] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [
+        ('a: "$torch.nn.BatchNorm3d(3, momentum=0.1)"', "yaml"),
+        ("a: \"$('batch', {'momentum': 0.1})\"", "yaml"),
+        ("a: !!python/object/apply:torch.nn.BatchNorm3d {momentum: 0.1}", "yaml"),
+        ("a: !!python/name:torch.nn.BatchNorm3d\n", "yaml"),
+        ("norm_layer: BN\nnorm_layer_args: [1e-5, 0.1]", "yaml"),
+        ("x = dict(**base, type='BN3d')", "python"),
+        ("x = f'BatchNorm3d({n}, momentum={m})'", "python"),
+    ],
+)
+def test_what_may_hold_settings_and_is_not_read_is_told_of(text: str, format: Format) -> None:
+    result, translation = translated(text, format)
+    assert result == text
+    assert len(translation.needs_person) == 1
+
+
+def test_a_class_behind_a_dollar_is_renamed_and_an_alias_is_told_of() -> None:
+    assert translated("a: {_target_: $torch.nn.BatchNorm3d}")[0] == "a: {_target_: $mindspore.nn.BatchNorm3d}"
+    result, translation = translated("a: {type: nn.BatchNorm3d, momentum: 0.1}")
+    assert result == "a: {type: nn.BatchNorm3d, momentum: 0.9}"
+    assert "not renamed" in translation.needs_person[0].text

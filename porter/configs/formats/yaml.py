@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from porter.configs import tree
 from porter.configs.formats.commas import line_end, line_start, without
-from porter.configs.formats.yaml_tree import Item, Layout, compose
-from porter.configs.tree import Document, Entry, Scalar, Span, Splice
+from porter.configs.formats.yaml_tree import Composed, Item, Layout, compose
+from porter.configs.names import named
+from porter.configs.tree import Document, Entry, NeedsPerson, Scalar, Span, Splice
 from porter.errors import Undecided
 
 # YAML 1.1 has several words for a boolean; the answer to one is its counterpart.
@@ -30,8 +31,21 @@ def parse(text: str) -> Document:
     """
     composed = compose(text)
     return _YamlDocument(
-        text, composed.roots, layouts=composed.layouts, tagged=composed.tagged, aliases=composed.aliases
+        text,
+        composed.roots,
+        [*_built_by_code(composed)],
+        layouts=composed.layouts,
+        tagged=composed.tagged,
+        aliases=composed.aliases,
     )
+
+
+def _built_by_code(composed: Composed) -> Iterator[NeedsPerson]:
+    """Tags by which a loader would make a batch normalisation: `!!python/object/apply:torch.nn.BatchNorm3d`."""
+    for span, tag in composed.tags:
+        name = tag.rpartition(":")[2]
+        if named(name).kind != "unknown" and "." in name:
+            yield NeedsPerson(span, f"the tag names {name}, which is not read")
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,12 +62,14 @@ class Composed:
         layouts: how each mapping is written.
         tagged: scalars that have a tag, which binds what can stand there.
         aliases: where each alias stands, and the anchor that it repeats.
+        tags: where what has a tag starts, and that tag in full.
     """
 
     roots: list[Root] = field(default_factory=list)
     layouts: dict[Mapping, Layout] = field(default_factory=dict)
     tagged: set[Scalar] = field(default_factory=set)
     aliases: list[tuple[int, int]] = field(default_factory=list)
+    tags: list[tuple[Span, str]] = field(default_factory=list)
 
 
 def compose(text: str) -> Composed:
@@ -131,6 +133,8 @@ class _Composer:
 
     def composed(self) -> Composed:
         for event in self._events():
+            if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag:
+                self._result.tags.append((_span(event), event.tag))
             if isinstance(event, yaml.DocumentStartEvent):
                 self._anchors = {}
             elif isinstance(event, yaml.AliasEvent):
