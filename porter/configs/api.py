@@ -11,6 +11,7 @@ from typing import Any
 from porter import port_rules
 from porter.configs import record as records
 from porter.configs.changes import Remark, Undecision
+from porter.configs.doubled import ask_of_doubled
 from porter.configs.files import ConfigFile, collect, read
 from porter.configs.told import Told
 from porter.configs.translated import ConfigOptions, TranslatedConfig, translated
@@ -101,6 +102,7 @@ def planned(
     files, skipped = _read_all(given, Path(output) if output else None, strict=options.strict)
     done = [translated(file, options, told) for file in files]
     told.demand_all_used()
+    ask_of_doubled([(str(one.file.path), one.translation) for one in done])
     _demand_decided(done, strict=options.strict)
     if in_place:
         done = [replace(one, output=_behind_links(one.file.path)) if one.changed else one for one in done]

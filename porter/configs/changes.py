@@ -20,6 +20,8 @@ class Change:
         why: that rule in words.
         place: line and column of the value, from 1.
         splices: the characters that change; none where those of another change take this along.
+        defines: the key under which code can look the value up; "" where a layer alone takes it.
+        reads: what an expression that is rewritten looks up, in this file or another.
     """
 
     path: str
@@ -30,6 +32,8 @@ class Change:
     why: str
     place: Place
     splices: tuple[Splice, ...]
+    defines: str = ""
+    reads: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

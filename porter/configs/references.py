@@ -36,7 +36,7 @@ class References:
                 continue
             for entry in node.entries:
                 self._written[id(entry.value)] += 1
-                if isinstance(entry.value, Scalar):
+                if isinstance(entry.value, Scalar) and document.names_are_text:
                     self._named.setdefault(entry.name, []).append(entry.value)
 
     def resolved(self, node: Node, at: Path) -> Node | None:

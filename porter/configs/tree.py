@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from porter.errors import Malformed
 
@@ -180,6 +180,18 @@ class Root(NamedTuple):
 Rewrite = Literal["momentum: 1 - m", "track_running_stats to use_batch_statistics", "use_batch_statistics to track"]
 
 
+class Sources(NamedTuple):
+    """What an expression takes its value from.
+
+    Attributes:
+        values: what is assigned, given or a default in the same file, near and far.
+        names: what the rest is looked up under: "MOMENTUM" for `cfg.BN.MOMENTUM`.
+    """
+
+    values: frozenset[Scalar] = frozenset()
+    names: frozenset[str] = frozenset()
+
+
 class NeedsPerson(NamedTuple):
     """A place that only a person can translate, such as `m.momentum = 0.01` in a loop over modules."""
 
@@ -214,6 +226,9 @@ class Document(ABC):
         imports: in Python, those that batch normalisations are named through.
     """
 
+    # Whether a text stands for the one value of that name in the file; Python has names of its own.
+    names_are_text: ClassVar[bool] = True
+
     text: str
     roots: Sequence[Root]
     needs_person: Sequence[NeedsPerson] = ()
@@ -228,6 +243,10 @@ class Document(ABC):
         """Line and column of a character."""
         line = bisect.bisect_right(self._starts, offset)
         return Place(line, offset - self._starts[line - 1] + 1)
+
+    def sources(self, value: Scalar) -> Sources:
+        """What an expression takes its value from, as far as this file says."""
+        return Sources()
 
     @abstractmethod
     def spelled(self, value: bool | str | None, like: Scalar) -> str | None:

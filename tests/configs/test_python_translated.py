@@ -67,6 +67,7 @@ def test_a_model_changes_where_it_makes_batch_norms() -> None:
     assert [note.text for note in translation.notes] == [
         "`import torch` still names PyTorch",
         "`import torch.nn as nn` still names PyTorch",
+        "bn_mom became 1 - bn_mom: bn_mom stays as it is where other files set it",
     ]
     assert not translation.needs_person
 
@@ -87,6 +88,68 @@ def test_what_code_may_use_otherwise_is_undecided(line: str) -> None:
     assert len(translation.undecided) == 1
     assert all(option.startswith("--setting '") for option in translation.undecided[0].options)
     assert result == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # A name that a layer uses says nothing of the same name elsewhere.
+        "class C:\n    bn_momentum: float = 0.1\ndef f(args):\n    bn_momentum = args.bn_momentum",
+        "def f(bn_momentum):\n    nn.BatchNorm3d(8, momentum=bn_momentum)\nthird_party.Net(bn_momentum=0.2)",
+        "def f(bn_momentum):\n    nn.BatchNorm3d(8, momentum=bn_momentum)\ndef g(bn_momentum=0.2): pass",
+        "bn_momentum = 0.1\ndef f(bn_momentum):\n    nn.BatchNorm3d(8, momentum=bn_momentum)",
+        "class A:\n    def f(self):\n        self.bn_mom = 0.1\n"
+        "class B:\n    def f(self, m):\n        self.bn_mom = m\n        nn.BatchNorm3d(8, momentum=self.bn_mom)",
+    ],
+)
+def test_a_use_of_a_name_settles_its_own_bindings_alone(text: str) -> None:
+    result, translation = translated(f"from torch import nn\n{text}\n", "python")
+    assert len(translation.undecided) == 1
+    assert [change.setting for change in translation.changes] == ["momentum"] * text.count("BatchNorm3d(")
+    assert ast.parse(result)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(bn_mom=0.1):\n    x = 2 * bn_mom\n    return nn.BatchNorm3d(8, momentum=x)\nf(0.2)\nf(bn_mom=0.3)",
+        "class N:\n    def __init__(self, c, bn_mom=0.1):\n        self.bn_mom = bn_mom\n"
+        "    def f(self): return nn.BatchNorm3d(8, momentum=self.bn_mom)\n"
+        "class M(N):\n    def __init__(self):\n        super().__init__(8, bn_mom=0.2)\nN(8, 0.3)\nN(8, bn_mom=0.3)",
+        "class N:\n    bn_mom: float = 0.1\n    def f(self): return nn.BatchNorm3d(8, momentum=self.bn_mom)",
+        "class N:\n    def a(self, bn_mom): return nn.BatchNorm3d(8, 1e-5, bn_mom)\n"
+        "    def b(self, bn_mom=0.1): return self.a(bn_mom=bn_mom)\nclass O(N): pass",
+    ],
+)
+def test_what_feeds_a_layers_expression_stays(text: str) -> None:
+    text = f"from torch import nn\n{text}\n"
+    result, translation = translated(text, "python")
+    assert not translation.undecided
+    assert len(translation.changes) == 1
+    assert result.replace("1 - ", "") == text
+
+
+DOUBLED = {
+    "an attribute": "_C = CN()\n_C.BN = CN()\n_C.BN.MOMENTUM = 0.1\n{}(3, momentum=cfg.BN.MOMENTUM)",
+    "items": "cfg = {{'bn': {{'momentum': 0.1}}}}\n{}(3, momentum=cfg['bn']['momentum'])",
+    "an item": "norm_cfg = dict(type='BN3d', momentum=.1)\n{}(3, momentum=norm_cfg['momentum'])",
+    "a lookup": "norm_cfg = dict(type='BN3d', momentum=.1)\n{}(3, momentum=norm_cfg.get('momentum', 0.1))",
+    "by way of a variable": "cfg = dict(bn_momentum=.1)\nm = cfg.bn_momentum\n{}(3, 1e-5, m / 2)",
+    "given twice": "kw = dict(momentum=.1)\n{0}(3, **kw)\n{0}(3, momentum=kw['momentum'])",
+}
+
+
+@pytest.mark.parametrize("form", DOUBLED)
+def test_what_would_be_translated_twice_is_asked_for(form: str) -> None:
+    text = "import torch\n" + DOUBLED[form].format("torch.nn.BatchNorm3d") + "\n"
+    _, translation = translated(text, "python")
+    (reading, word), (written, other) = _options(translation)
+    assert word == other == "keep"
+    for settled in (reading, written):
+        result, translation = translated(text, "python", settings=((settled, "keep"),))
+        assert not translation.undecided
+        assert ("1 - " in result) is (settled == written)
+        assert (".9" in result) is (settled == reading)
 
 
 def _options(translation: Translation) -> list[tuple[str, str]]:

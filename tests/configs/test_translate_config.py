@@ -379,3 +379,25 @@ def test_there_and_back_is_nothing(model: dict[str, Any], indent: int | None, li
             if "track_running_stats" in before:
                 expected["use_batch_statistics"] = None if expected.pop("track_running_stats") else True
         assert translated[name] == expected
+
+
+def test_what_one_file_writes_and_another_computes_with_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model: {bn_momentum: 0.1}\n")
+    source = "from torch import nn\nf = nn.BatchNorm3d(3, momentum=cfg.model.bn_momentum)\n"
+    (tmp_path / "m.py").write_text(source)
+    options = ConfigOptions("mindspore", "torch")
+    with pytest.raises(Undecided) as raised:
+        translate_config(tmp_path, options, in_place=True)
+    assert len(raised.value.details) == 1
+    assert "c.yaml, line 1, column 22" in raised.value.details[0]
+    kept = ConfigOptions("mindspore", "torch", settings=[("model.bn_momentum", "keep")])
+    translate_config(tmp_path, kept, in_place=True)
+    assert (tmp_path / "m.py").read_text() == source.replace("=cfg", "=1 - cfg")
+    assert (tmp_path / "c.yaml").read_text() == "model: {bn_momentum: 0.1}\n"
+
+
+def test_in_a_run_of_its_own_a_file_says_which_names_must_stay(tmp_path: Path) -> None:
+    path = tmp_path / "m.py"
+    path.write_text("from torch import nn\nf = nn.BatchNorm3d(3, momentum=cfg.model.bn_momentum)\n")
+    done = translate_config(path, ConfigOptions("mindspore", "torch"))
+    assert "bn_momentum stays as it is where other files set it" in done.files[0].translation.notes[-1].text

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from porter.configs.changes import Remark, Translation
+from porter.configs.doubled import ask_of_doubled
 from porter.configs.formats import json, python, toml, yaml
 from porter.configs.sites import find
 from porter.configs.terms import Dialect, Signature
@@ -34,6 +35,7 @@ def translated(
     """The new text, checked to be undone exactly, and what is said about it."""
     document = PARSERS[format](text)
     translation = translate(document, find(document, settings), to, from_, signature)
+    ask_of_doubled([("", translation)])
     result = spliced(text, translation.splices)
     assert spliced(result, undone(text, translation.splices)) == text
     return result, translation

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from porter.configs.formats.python_edits import Layout, PythonDocument
+from porter.configs.formats.python_flow import Flow
 from porter.configs.formats.python_names import (
     Meaning,
     Names,
@@ -53,7 +54,9 @@ def parse(text: str) -> PythonDocument:
     """
     reader = _Reader(Source(text))
     try:
-        roots = [root for scope in scopes_of(module_of(text)).walked() for root in reader.roots(scope)]
+        module = scopes_of(module_of(text))
+        roots = [root for scope in module.walked() for root in reader.roots(scope)]
+        flow = Flow(module)
     except RecursionError as error:
         raise LimitExceeded("the Python code nests too deep, or names stand for names without end") from error
     # The module's own mapping comes first, wherever it starts.
@@ -65,6 +68,8 @@ def parse(text: str) -> PythonDocument:
         sorted(reader.imports),
         reader.layouts,
         reader.assignments,
+        reader.syntax,
+        flow,
     )
 
 
@@ -116,6 +121,7 @@ class _Reader:
     waiting: list[ast.AST] = field(default_factory=list)
     layouts: dict[Mapping, Layout] = field(default_factory=dict)
     assignments: dict[Entry, Span] = field(default_factory=dict)
+    syntax: dict[Scalar, tuple[ast.expr, Scope]] = field(default_factory=dict)
     needs_person: list[NeedsPerson] = field(default_factory=list)
     imports: set[Import] = field(default_factory=set)
 
@@ -203,7 +209,8 @@ class _Reader:
                     items = tuple(self.node(item, scope) for item in syntax.elts)
                     self.nodes[syntax] = ListNode(self.source.span(syntax), items)
                 case _:
-                    self.nodes[syntax] = self._scalar(syntax, self._meaning(syntax, scope))
+                    self.nodes[syntax] = scalar = self._scalar(syntax, self._meaning(syntax, scope))
+                    self.syntax[scalar] = syntax, scope
                     self.waiting += [] if isinstance(syntax, ast.JoinedStr) else ast.iter_child_nodes(syntax)
         return self.nodes[syntax]
 
@@ -213,7 +220,9 @@ class _Reader:
         if not (is_setting and computed):
             return self.node(syntax, scope)
         self.waiting.append(syntax)
-        return self._scalar(syntax, Meaning())
+        scalar = self._scalar(syntax, Meaning())
+        self.syntax[scalar] = syntax, scope
+        return scalar
 
     def _scalar(self, syntax: ast.expr, meaning: Meaning) -> Scalar:
         span, text = self.source.span(syntax), self.source.text_of(syntax)

@@ -8,10 +8,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from typing import ClassVar
 
 from porter.configs.formats.commas import without
+from porter.configs.formats.python_flow import Flow
+from porter.configs.formats.python_names import Scope
 from porter.configs.formats.python_source import Source, module_of
-from porter.configs.tree import Document, Entry, Mapping, Rewrite, Scalar, Span, Splice
+from porter.configs.tree import Document, Entry, Mapping, Rewrite, Scalar, Sources, Span, Splice
 
 _QUOTED = re.compile(r"(?P<prefix>[a-zA-Z]*)(?P<quote>'''|\"\"\"|'|\")")
 # A continued line separates no more than a comment does.
@@ -43,10 +46,16 @@ class PythonDocument(Document):
     Attributes:
         layouts: of every mapping that is written in brackets.
         assignments: the statements that make an entry and nothing else.
+        syntax: what each value was written as, and the scope it is read in.
+        flow: where values come from.
     """
+
+    names_are_text: ClassVar[bool] = False
 
     layouts: dict[Mapping, Layout] = field(default_factory=dict)
     assignments: dict[Entry, Span] = field(default_factory=dict)
+    syntax: dict[Scalar, tuple[ast.expr, Scope]] = field(default_factory=dict)
+    flow: Flow = field(default_factory=lambda: Flow(Scope(ast.Module([], []))))
 
     def spelled(self, value: bool | str | None, like: Scalar) -> str | None:
         style = _QUOTED.match(like.text) if like.quoted else None
@@ -67,6 +76,21 @@ class PythonDocument(Document):
             return [Splice(*self.assignments[entry], "pass") for entry in entries]
         gone = {index for index, (_, entry) in enumerate(layout.items) if entry in entries}
         return without(self.text, _parts(self.text, layout), gone, _COMMENT)
+
+    def sources(self, value: Scalar) -> Sources:
+        if value not in self.syntax:
+            return Sources()
+        found = self.flow.sources(*self.syntax[value])
+        values = {scalar for syntax in found.values for scalar in self._scalars.get(syntax, ())}
+        return Sources(frozenset(values - {value}), frozenset(filter(None, found.names)))
+
+    @cached_property
+    def _scalars(self) -> dict[ast.expr, list[Scalar]]:
+        """The values that each expression was made into."""
+        made: dict[ast.expr, list[Scalar]] = {}
+        for scalar, (syntax, _) in self.syntax.items():
+            made.setdefault(syntax, []).append(scalar)
+        return made
 
     def rewritten(self, value: Scalar, how: Rewrite) -> str | None:
         # In parentheses an expression may go over several lines.

@@ -32,16 +32,19 @@ class Meaning(NamedTuple):
     imports: tuple[ast.alias | ast.ImportFrom, ...] = ()
 
 
+Bound = Meaning | ast.expr | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None
+
+
 class Binding(NamedTuple):
     """One way a name gets its value.
 
     Attributes:
-        value: the meaning that an import gives, the expression assigned, a class; None: something else.
+        value: the meaning that an import gives, the expression assigned, a class or function; None: something else.
         scope: where `value` is to be read.
         is_parameter: a caller may pass something else.
     """
 
-    value: Meaning | ast.expr | ast.ClassDef | None
+    value: Bound
     scope: Scope
     is_parameter: bool = False
 
@@ -60,18 +63,23 @@ class Scope:
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
     children: list[Scope] = field(default_factory=list)
 
-    def bind(self, name: str, value: Meaning | ast.expr | ast.ClassDef | None, is_parameter: bool = False) -> None:
+    def bind(self, name: str, value: Bound, is_parameter: bool = False) -> None:
         scope = self.parent if is_parameter and self.parent else self
         self.bindings.setdefault(name, []).append(Binding(value, scope, is_parameter))
 
-    def found(self, name: str) -> list[Binding]:
-        """The bindings of `name` as seen from here: a function does not see the names of the classes around it."""
+    def holder(self, name: str) -> Scope | None:
+        """The scope whose `name` is seen from here: a function does not see the names of the classes around it."""
         scope: Scope | None = self
         while scope is not None:
             if name in scope.bindings and (scope is self or not isinstance(scope.node, ast.ClassDef)):
-                return scope.bindings[name]
+                break
             scope = scope.parent
-        return []
+        return scope
+
+    def found(self, name: str) -> list[Binding]:
+        """The bindings of `name` as seen from here."""
+        holder = self.holder(name)
+        return holder.bindings[name] if holder else []
 
     def class_around(self) -> Scope | None:
         """The scope of the class that this method belongs to."""
@@ -148,10 +156,8 @@ def _bind(scope: Scope, statement: ast.stmt) -> None:
         case ast.With() | ast.AsyncWith():
             for item in filter(None, (item.optional_vars for item in statement.items)):
                 _bind_target(scope, item, None)
-        case ast.ClassDef():
+        case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
             scope.bind(statement.name, statement)
-        case ast.FunctionDef() | ast.AsyncFunctionDef():
-            scope.bind(statement.name, None)
 
 
 def _imported(statement: ast.ImportFrom, package: str) -> Iterator[tuple[str, str]]:
@@ -230,6 +236,8 @@ class Names:
             return [value]
         if isinstance(value, ast.ClassDef):
             return [self.base(value, scope) if passes_all_on(value) else Meaning()]
+        if isinstance(value, Function):
+            return [Meaning()]
         found = [self.meaning(choice, scope) for choice in _choices(value)]
         return [Meaning(), *found] if is_parameter else found
 
