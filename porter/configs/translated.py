@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from porter.configs.changes import Remark, Translation
-from porter.configs.files import ConfigFile
+from porter.configs.files import ConfigFile, parse
 from porter.configs.model import Found
+from porter.configs.proof import FAULT, demand_only
 from porter.configs.record import Record, change_to_json, read_beside, record_of
 from porter.configs.signature import installed_signature
 from porter.configs.sites import search
 from porter.configs.terms import Signature
 from porter.configs.told import Told
 from porter.configs.translate import translate
-from porter.configs.tree import Place, spliced
+from porter.configs.tree import Place, Splice, spliced
 from porter.configs.way_back import undoing
-from porter.errors import BnportError, Undecided
+from porter.errors import BnportError, InputError, Undecided
 from porter.layers.kinds import Dialect
 
 
@@ -118,10 +119,25 @@ def translated(file: ConfigFile, options: ConfigOptions, told: Told) -> Translat
         error.file = error.file or str(file.path)
         raise
     splices = translation.splices
+    after = spliced(file.document.text, splices)
+    if splices:
+        _demand_meant(file, splices, after)
     beside = None
     if splices or record:
         beside = record_of(file, splices, options.from_, recorded, options.to, signature, told.settings)
-    return TranslatedConfig(file, translation, spliced(file.document.text, splices), beside)
+    return TranslatedConfig(file, translation, after, beside)
+
+
+def _demand_meant(file: ConfigFile, splices: Sequence[Splice], after: str) -> None:
+    try:
+        demand_only(file.document, splices, parse(file.format, after))
+    except InputError as error:
+        fault = BnportError("the translated text cannot be read any more; nothing was written", found=error)
+        fault.file, fault.hint = str(file.path), FAULT
+        raise fault from error
+    except BnportError as error:
+        error.file = str(file.path)
+        raise
 
 
 def _translation(

@@ -8,6 +8,7 @@ from typing import Literal
 from porter.configs.changes import Remark, Translation
 from porter.configs.doubled import ask_of_doubled
 from porter.configs.formats import json, python, toml, yaml
+from porter.configs.proof import demand_only
 from porter.configs.sites import find
 from porter.configs.terms import Dialect, Signature
 from porter.configs.translate import translate
@@ -32,12 +33,13 @@ def translated(
     settings: Settings = (),
     signature: Signature = "classic",
 ) -> tuple[str, Translation]:
-    """The new text, checked to be undone exactly, and what is said about it."""
+    """The new text, checked to be undone exactly and to say nothing else, and what is said about it."""
     document = PARSERS[format](text)
     translation = translate(document, find(document, settings), to, from_, signature)
     ask_of_doubled([("", translation)])
     result = spliced(text, translation.splices)
     assert spliced(result, undone(text, translation.splices)) == text
+    demand_only(document, translation.splices, PARSERS[format](result))
     return result, translation
 
 
