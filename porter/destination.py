@@ -45,6 +45,8 @@ class WriteOptions:
         shared: name that the output has, too, for a tensor -> the name it has anyway (`porter.sharing.spread`).
         own: gives the names that the target network has, or the file that is verified: they settle what MindSpore
             calls a tensor of several names in PyTorch. None where they are not known.
+        declared: gives the names of the PyTorch network, on whichever side it is, in its own order: an optimizer
+            numbers its parameters so. None where they are not known.
         like: the record of a conversion whose drops and names are to be repeated.
         optimizer: carry the optimizer's state, for the class of this name, or for the twin of its own ("auto").
         force: replace an existing output.
@@ -60,6 +62,7 @@ class WriteOptions:
     drop: tuple[str, ...] = ()
     shared: Mapping[str, str] = field(default_factory=dict)
     own: Callable[[], Set[str]] | None = None
+    declared: Callable[[], Sequence[str]] | None = None
     like: Record | None = None
     optimizer: str | None = None
     force: bool = False
@@ -165,9 +168,19 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     if options.optimizer:
         from porter.optimizer.carry import carry_optimizer
 
-        plan = carry_optimizer(plan, source, options.optimizer)
+        plan = carry_optimizer(plan, source, options.optimizer, _declared(plan, options))
         prove(plan, specs, layers=None)
     return plan
+
+
+def _declared(plan: Plan, options: WriteOptions) -> Sequence[str]:
+    """PyTorch's names in the network's order, or that of the conversion to be repeated; empty where unknown."""
+    if options.declared is not None:
+        return options.declared()
+    if plan.to != "torch" or options.like is None or options.like.optimizer is None:
+        return ()
+    there = {step.source.name: step.target.name for step in plan.steps if step.source and step.target}
+    return [there[name] for name in options.like.optimizer.parameters if name in there]
 
 
 def _sharing(source: Source, to: Dialect, options: WriteOptions, staying: Set[str]) -> Sharing:

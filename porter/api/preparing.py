@@ -129,6 +129,11 @@ def prepared(
     """
     network = target_network(given, source.dialect, to)
     write = replace(write, own=_names_of(network, to, written))
+    model = given.model
+    if model and write.optimizer:
+        from porter.target import parameters_of
+
+        write = replace(write, declared=cache(lambda: [spec.name for spec in parameters_of(model, "torch")]))
     if network and to == "torch":
         from porter.network import torch_aliases
 

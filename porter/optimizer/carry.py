@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from porter.errors import UsageError
@@ -13,13 +13,14 @@ from porter.plan import Plan
 from porter.source import Source
 
 
-def carry_optimizer(plan: Plan, source: Source, wanted: str) -> Plan:
+def carry_optimizer(plan: Plan, source: Source, wanted: str, declared: Sequence[str]) -> Plan:
     """`plan` with the optimizer's tensors travelling too, and `Plan.optimizer` saying what else does.
 
     Args:
         plan: of the network, with the names and shapes its parameters will have.
         source: opened with its optimizer.
         wanted: one of `porter.optimizer.classes.CHOICES`.
+        declared: the names in the PyTorch network's order; empty where it is not given.
 
     Raises:
         UsageError: there is no such state, it would stay in its framework, or `wanted` is no class for it.
@@ -36,7 +37,7 @@ def carry_optimizer(plan: Plan, source: Source, wanted: str) -> Plan:
             "holds no optimizer state", file=source.checkpoint.path, entry="--optimizer", hint="Leave it out."
         )
     recorded = source.record.optimizer if source.record and source.record.plan.from_ == plan.to else None
-    return (to_mindspore if plan.from_ == "torch" else to_torch)(plan, source, wanted, recorded)
+    return (to_mindspore if plan.from_ == "torch" else to_torch)(plan, source, wanted, recorded, declared)
 
 
 def optimizer_tree(plan: Plan) -> dict[str, Any] | None:

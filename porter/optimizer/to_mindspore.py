@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -35,7 +35,7 @@ class _Translation:
         return self.found.param_groups
 
 
-def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | None) -> Plan:
+def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | None, declared: Sequence[str]) -> Plan:
     """`plan` with the optimizer of its PyTorch source as one of MindSpore's.
 
     Args:
@@ -43,6 +43,7 @@ def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | No
         source: opened with its optimizer.
         wanted: the class to write for, "auto" for the one that goes on as PyTorch would.
         recorded: from the conversion that wrote the source out of MindSpore's files, where there is a record of it.
+        declared: the names in the PyTorch network's order; empty where it is not given.
 
     Raises:
         Unsupported: an optimizer whose state no class of MindSpore takes.
@@ -53,7 +54,7 @@ def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | No
     found = source.checkpoint.optimizer
     assert found is not None
     kind = _kind(source, found, wanted, recorded)
-    names, notes = _parameters(plan, source, recorded)
+    names, notes = _parameters(plan, source, recorded, declared)
     parameters = _network_steps(plan, source, names)
     counts = _counts(source, found)
     done = _steps_done(counts, recorded)
@@ -73,7 +74,7 @@ def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | No
         mine,
         counts,
         done,
-        notes=(*notes, *_notes(given)),
+        notes=(*_notes(given), *notes),
     )
     order = recorded.order if recorded else ()
     return replace(plan, steps=_in_order([*network, *steps], order), optimizer=carried)
@@ -146,7 +147,9 @@ def _is_below_1(beta: object) -> bool:
     return isinstance(beta, (int, float)) and 0 <= beta < 1
 
 
-def _parameters(plan: Plan, source: Source, recorded: Carried | None) -> tuple[list[str], list[str]]:
+def _parameters(
+    plan: Plan, source: Source, recorded: Carried | None, declared: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """Source names by number, and remarks; as they were numbered when the source was written, where that is known."""
     found = source.checkpoint.optimizer
     count = sum(len(group["params"]) for group in found.param_groups) if found else 0
@@ -154,7 +157,7 @@ def _parameters(plan: Plan, source: Source, recorded: Carried | None) -> tuple[l
         back = {step.target.name: step.source.name for step in plan.steps if step.target and step.source}
         if all(name in back for name in recorded.parameters):
             return [back[name] for name in recorded.parameters], []
-    return parameters_of(source.checkpoint, source.layers, source.wrapper)
+    return parameters_of(source.checkpoint, source.layers, source.wrapper, declared)
 
 
 def _network_steps(plan: Plan, source: Source, names: list[str]) -> list[Step]:

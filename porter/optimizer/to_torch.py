@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +38,7 @@ class _Translation:
         return read_number(self.reader, name) if name in self.source.left_out else None
 
 
-def to_torch(plan: Plan, source: Source, wanted: str, recorded: Carried | None) -> Plan:
+def to_torch(plan: Plan, source: Source, wanted: str, recorded: Carried | None, declared: Sequence[str]) -> Plan:
     """`plan` with the optimizer of its MindSpore source as PyTorch's `state` and `param_groups`.
 
     Args:
@@ -46,6 +46,7 @@ def to_torch(plan: Plan, source: Source, wanted: str, recorded: Carried | None) 
         source: whose left-out entries are the optimizer's.
         wanted: the optimizer to write for, "auto" for the twin of the source's.
         recorded: from the conversion that wrote the source out of PyTorch's file, where there is a record of it.
+        declared: the names in the PyTorch network's order; empty where it is not given.
 
     Raises:
         UsageError: there is no such state.
@@ -54,7 +55,7 @@ def to_torch(plan: Plan, source: Source, wanted: str, recorded: Carried | None) 
     """
     kind = _kind(source, wanted, recorded)
     with TensorReader(source.checkpoint) as reader:
-        parameters = _parameters(plan, source, kind, recorded)
+        parameters, ordered = _parameters(plan, source, kind, recorded, declared)
         found = _Translation(source, reader, kind, parameters, [])
         counts, notes = _counts(found, recorded)
         found = replace(found, counts=counts)
@@ -68,7 +69,7 @@ def to_torch(plan: Plan, source: Source, wanted: str, recorded: Carried | None) 
     order = tuple(spec.name for spec in source.checkpoint.specs)
     carried = Carried(
         kind.name, groups, names, dict(enumerate(counts)), int(done or 0), order,
-        (*notes, *more, *_lost(found, by_source)),
+        (*notes, *more, *ordered, *_lost(found, by_source)),
     )  # fmt: skip
     return replace(plan, steps=(*network, *steps), optimizer=carried)
 
@@ -135,13 +136,16 @@ def _nothing(source: Source, present: set[str], wanted: str) -> UsageError | Uns
     return Unsupported("its optimizer state cannot be carried", file=path, expected=expected, found=found, hint=hint)
 
 
-def _parameters(plan: Plan, source: Source, kind: OptimizerClass, recorded: Carried | None) -> list[Step]:
+def _parameters(
+    plan: Plan, source: Source, kind: OptimizerClass, recorded: Carried | None, declared: Sequence[str]
+) -> tuple[list[Step], list[str]]:
+    """The steps of the parameters by PyTorch's number, and remarks."""
     prefix = next(iter(kind.moments.values()))
     owned = {name.removeprefix(prefix) for name in source.left_out if name.startswith(prefix)}
     if recorded and set(recorded.parameters) == owned:
         step_of = {step.source.name: step for step in plan.steps if step.source}
-        return [step_of[name] for name in recorded.parameters]
-    parameters = in_torch_order(plan, source.layers, owned)
+        return [step_of[name] for name in recorded.parameters], []
+    parameters = in_torch_order(plan, source.layers, owned, declared)
     lost = owned - {step.source.name for step in parameters if step.source}
     if lost:
         raise Unsupported(
@@ -150,7 +154,10 @@ def _parameters(plan: Plan, source: Source, kind: OptimizerClass, recorded: Carr
             entry=min(lost),
             hint="Leave --optimizer out to convert the network alone.",
         )
-    return parameters
+    note = (
+        "PyTorch numbers the parameters as model.parameters() does: the file's order was taken for it; --model tells"
+    )
+    return parameters, [] if declared else [note]
 
 
 def _counts(found: _Translation, recorded: Carried | None) -> tuple[list[float], list[str]]:
@@ -232,7 +239,6 @@ def _groups(found: _Translation, recorded: Carried | None) -> tuple[tuple[dict[s
         f"param_groups hold PyTorch's defaults for what a MindSpore checkpoint does not: {', '.join(assumed)}; "
         "load_state_dict takes them over, so set yours after it"
         + (" (mindspore.nn decays no gamma and no beta)" if found.kind.filters_weight_decay else ""),
-        "PyTorch numbers the parameters as model.parameters() does: the file's order was taken for it",
     ]
 
 

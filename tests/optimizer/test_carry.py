@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -287,19 +287,108 @@ def test_a_part_of_the_parameters_is_never_guessed(tmp_path: Path) -> None:
     fails(Undecided, "which of the optimizer's groups", tmp_path / "a.pth")
 
 
-def test_consecutive_groups_are_taken_and_told(tmp_path: Path) -> None:
-    parts = lambda net: [{"params": list(net.parameters())[:3]}, {"params": list(net.parameters())[3:]}]  # noqa: E731
-    net, optimizer = trained(lambda net: torch.optim.Adam(parts(net)))
+def test_consecutive_groups_are_told_apart_by_shapes(tmp_path: Path) -> None:
+    # Of 7 parameters, the first 3 or 5 in one group: each way one order alone fits, though (3,) is in both groups.
+    for cut in (3, 5):
+        parts = lambda net: [{"params": list(net.parameters())[:cut]}, {"params": list(net.parameters())[cut:]}]  # noqa: B023, E731
+        net, optimizer = trained(lambda net: torch.optim.Adam(parts(net)))  # noqa: B023
+        save(tmp_path / "a.pth", net, optimizer)
+        assert_equal(optimizer.state_dict(), back(tmp_path, tmp_path / "a.pth")["optimizer"])
+
+
+class Alike(nn.Module):
+    """Three layers of the same shapes, called in the order of their declaration, or declared the other way round."""
+
+    def __init__(self, names: Sequence[str] = ("first", "mid", "last")) -> None:
+        super().__init__()
+        for name in names:
+            setattr(self, name, nn.Linear(4, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.tanh(self.mid(torch.tanh(self.first(x)))))
+
+
+class AlikeCell(cells.Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.mid, self.last = cells.Dense(4, 4), cells.Dense(4, 4), cells.Dense(4, 4)
+
+
+def backwards() -> Alike:
+    return Alike(("last", "mid", "first"))
+
+
+def save_trained_alike(path: Path, make: Callable[[Any], Any]) -> tuple[Alike, Any]:
+    torch.manual_seed(0)
+    net = Alike()
+    optimizer = make(net)
+    net(torch.randn(3, 4)).square().sum().backward()
+    optimizer.step()
+    save(path, net, optimizer)
+    return net, optimizer
+
+
+def test_groups_of_like_layers_are_asked_for(tmp_path: Path) -> None:
+    def head_first(net: Alike) -> list[dict[str, Any]]:
+        rest = [*net.first.parameters(), *net.mid.parameters()]
+        return [{"params": net.last.parameters()}, {"params": rest, "lr": 1e-4}]
+
+    save_trained_alike(tmp_path / "a.pth", lambda net: torch.optim.Adam(head_first(net)))
+    fails(Undecided, "2 groups of 2, 4 parameters; several of the ways", tmp_path / "a.pth")
+
+
+def test_too_many_ways_to_part_are_asked_for_at_once(tmp_path: Path) -> None:
+    net = nn.Sequential(*(nn.Linear(2, 2, bias=False) for _ in range(60)))
+    optimizer = torch.optim.Adam([{"params": [p]} for p in net.parameters()])
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
     save(tmp_path / "a.pth", net, optimizer)
+    fails(Undecided, "too many of the ways", tmp_path / "a.pth")
+
+
+def test_an_order_that_shapes_do_not_prove_is_told(tmp_path: Path) -> None:
+    save_trained_alike(tmp_path / "a.pth", lambda net: torch.optim.Adam(net.parameters()))
     done = porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=AUTO)
-    told = any("follow one another" in warning for warning in done.warnings)
-    # stem and norm on one side, line and head on the other: (3,) is on one side alone, so shapes settle it.
-    assert not told
-    halves = lambda net: [{"params": list(net.parameters())[:5]}, {"params": list(net.parameters())[5:]}]  # noqa: E731
-    net, optimizer = trained(lambda net: torch.optim.Adam(halves(net)))
-    save(tmp_path / "a.pth", net, optimizer)
+    assert any("as 6 of 6 are another's too" in warning for warning in done.warnings)
+    save_trained_alike(tmp_path / "a.pth", lambda net: torch.optim.Adam(net.named_parameters()))
     done = porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=AUTO)
-    assert any("follow one another" in warning for warning in done.warnings)
+    assert not any("model.parameters()" in warning for warning in done.warnings)
+
+
+HERE = f"{__file__}:"
+
+
+def test_from_mindspore_numbers_follow_the_given_network(tmp_path: Path) -> None:
+    net = AlikeCell()
+    optimizer = cells.Adam(net.trainable_params())
+    everything = {p.name: p for p in [*net.get_parameters(), *optimizer.get_parameters()]}
+    for i, name in enumerate(p.name for p in net.get_parameters()):
+        everything[f"moment1.{name}"].set_data(mindspore.Tensor(np.full(everything[name].shape, i, "f4")))
+    mindspore.save_checkpoint([{"name": n, "data": p} for n, p in everything.items()], str(tmp_path / "a.ckpt"))
+    given = SourceOptions(model=f"{HERE}backwards")
+    done = porter.convert(tmp_path / "a.ckpt", tmp_path / "a.pth", source_options=given, write_options=AUTO)
+    assert not any("the file's order" in warning for warning in done.warnings)
+    state = torch.load(tmp_path / "a.pth", weights_only=True)["optimizer"]["state"]
+    # last, mid, first: each weight, then bias
+    assert [int(state[number]["exp_avg"].ravel()[0]) for number in range(6)] == [4, 5, 2, 3, 0, 1]
+    # The record repeats the order where the network is not given.
+    assert porter.verify(tmp_path / "a.ckpt", tmp_path / "a.pth").ok
+
+
+def test_a_state_dict_in_another_order_is_numbered_as_the_given_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = backwards()
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.randn(3, 4)).square().sum().backward()
+    optimizer.step()
+    weights = dict(sorted(net.state_dict().items()))
+    torch.save({"state_dict": weights, "optimizer": optimizer.state_dict()}, tmp_path / "a.pth")
+    given = SourceOptions(model=f"{HERE}backwards")
+    porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", source_options=given, write_options=AUTO)
+    written = mindspore.load_checkpoint(str(tmp_path / "a.ckpt"))
+    for name, parameter in net.named_parameters():
+        expected = optimizer.state[parameter]["exp_avg"].numpy()
+        np.testing.assert_array_equal(written[f"moment1.{name}"].asnumpy(), expected)
 
 
 @pytest.mark.parametrize("make", [torch.optim.RMSprop, torch.optim.NAdam, torch.optim.Adamax, torch.optim.Adagrad])
