@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
 
-from porter.errors import Malformed
+from porter.errors import LimitExceeded, Malformed
 
-# Levels of nesting that YAML and TOML may have: no config that a person wrote comes near it.
+# Levels of nesting that a config may have: no config that a person wrote comes near it.
 DEEPEST = 200
 
 
@@ -54,6 +54,13 @@ class Place(NamedTuple):
 def malformed(text: str, offset: int, message: str, found: object = None, expected: object = None) -> Malformed:
     """The error that a config cannot be read from this character on; `porter.configs.files` adds the file."""
     return Malformed(message, entry=str(Place.of(text, offset)), expected=expected, found=found)
+
+
+def too_deep(text: str, offset: int) -> LimitExceeded:
+    """The error that a config nests deeper than `DEEPEST` at this character."""
+    return LimitExceeded(
+        "is nested too deep", entry=str(Place.of(text, offset)), expected=f"at most {DEEPEST} levels"
+    )
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Mapping:
             ("torch.nn.BatchNorm3d" for `BN(64)` after `from torch.nn import BatchNorm3d as BN`), "" where unknown.
             None: no call. `dict(...)` is no call but a mapping; `functools.partial(f, ...)` is a call of f. The
             variables of a function are as much as the arguments of an unknown call.
-        callee_span: the characters of that name, where it is written there in full.
+        callee_span: the characters of that name, where it is written there in full, or no rule can rename it.
         perhaps_callee: where `callee` is unknown, what is called unless something else is passed or assigned:
             "torch.nn.BatchNorm3d" for `norm_layer(64)` in a function of `norm_layer=nn.BatchNorm3d`.
         is_open: it takes further entries from elsewhere (`**kwargs`, `*args`).

@@ -1,7 +1,7 @@
 """JSON, with what JSON5 (spec.json5.org) adds to it and people use: comments, trailing commas, single quotes, keys
 without quotes, hexadecimal numbers, `+1`, `.5`, `5.`, Infinity and NaN.
 
-The values of a text that is strict JSON are those of `json.loads`. No nesting is too deep: nothing here recurs.
+The values of a text that is strict JSON are those of `json.loads`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from porter.configs.formats.commas import without
 from porter.configs.tree import (
+    DEEPEST,
     Document,
     Entry,
     ListNode,
@@ -25,6 +26,7 @@ from porter.configs.tree import (
     Splice,
     Value,
     malformed,
+    too_deep,
 )
 
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
@@ -54,6 +56,7 @@ def parse(text: str) -> Document:
 
     Raises:
         Malformed: it is none, or an object in it has the same key twice; with line and column.
+        LimitExceeded: it is nested more than `DEEPEST` levels deep.
     """
     return _JsonDocument(text, [Root("", _Reader(text).read())])
 
@@ -108,6 +111,8 @@ class _Reader:
                 self._read_key()
                 letter = self._next()
         if letter and letter in "{[":
+            if len(self._open) >= DEEPEST:
+                raise too_deep(self._text, self._at)
             self._open.append(_Open(self._at, "}" if letter == "{" else "]"))
             self._at += 1
             return None

@@ -19,10 +19,10 @@ from porter.configs.tree import (
     ListNode,
     Mapping,
     Node,
-    Place,
     Scalar,
     Span,
     malformed,
+    too_deep,
 )
 from porter.errors import LimitExceeded
 
@@ -186,7 +186,7 @@ class _Scanner:
     ) -> tuple[Statement, Table]:
         """A new statement, and the table that its last key is an entry of."""
         if len(keys) + len(above) > DEEPEST:
-            raise self._too_deep()
+            raise too_deep(self._text, self.at)
         owners = [table]
         for key in keys[:-1]:
             owners.append(owners[-1].inner(key, span))
@@ -210,7 +210,7 @@ class _Scanner:
             return self._scalar(_VALUE)
         self._depth += 1
         if self._depth > DEEPEST:
-            raise self._too_deep()
+            raise too_deep(self._text, self.at)
         value = self._list() if letter == "[" else self._inline_table()
         self._depth -= 1
         return value
@@ -254,10 +254,6 @@ class _Scanner:
         value = _loaded_value(text) if quoted or pattern is _VALUE else text
         known = isinstance(value, str | bool | int | float)
         return Scalar(Span(*match.span()), value if known else Expression(text), text, quoted)
-
-    def _too_deep(self) -> LimitExceeded:
-        place = Place.of(self._text, self.at)
-        return LimitExceeded("is nested too deep", entry=str(place), expected=f"at most {DEEPEST} levels")
 
 
 class _Frozen:

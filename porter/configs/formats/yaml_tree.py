@@ -26,8 +26,9 @@ from porter.configs.tree import (
     Span,
     Value,
     malformed,
+    too_deep,
 )
-from porter.errors import LimitExceeded, Malformed
+from porter.errors import Malformed
 
 # Block: an entry a line. Flow: in braces. Pair: the only entry of a mapping without braces, `[a: 1]`.
 Style = Literal["block", "flow", "pair"]
@@ -221,8 +222,7 @@ class _Composer:
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         if len(self._open) >= DEEPEST:
-            place = Place.of(self._text, _span(event).start)
-            raise LimitExceeded("is nested too deep", entry=str(place), expected=f"at most {DEEPEST} levels")
+            raise too_deep(self._text, _span(event).start)
         written = _span(event)
         self._name_anchor(event.anchor, written.start, None)
         style, start = None, written.end
