@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from porter.configs.changes import Translation
+from porter.configs.terms import Dialect
 from tests.configs.translations import translated
 
 MODEL = """\
@@ -150,6 +151,43 @@ def test_what_would_be_translated_twice_is_asked_for(form: str) -> None:
         assert not translation.undecided
         assert ("1 - " in result) is (settled == written)
         assert (".9" in result) is (settled == reading)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "ConfigDict(type='BN3d', momentum=.1)",
+        "OrderedDict(type='BN3d', momentum=.1)",
+        "dict(dict(type='BN3d'), momentum=.1)",
+        "ConfigDict({'type': 'BN3d', 'momentum': .1})",
+        "OrderedDict({'type': 'BN3d'}, **{'momentum': .1})",
+        "A(3, momentum=.1)",
+    ],
+)
+def test_other_ways_to_write_a_mapping_or_a_layer(call: str) -> None:
+    head = "from collections import OrderedDict\nfrom functools import partial\nfrom mmengine import ConfigDict\n"
+    head += "from torch import nn\nA = partial(nn.BatchNorm3d, momentum=.2)\n"
+    result, translation = translated(f"{head}x = {call}\n", "python")
+    assert result == f"{head}x = {call}\n".replace("=.1", "=.9").replace("': .1", "': .9").replace("=.2", "=.8")
+    assert not translation.undecided
+
+
+def test_a_class_is_renamed_wherever_it_is_written_in_full() -> None:
+    text = "import torch\nB = torch.nn.BatchNorm3d if x else torch.nn.BatchNorm2d\nB(3, momentum=.1)\n"
+    result, _ = translated(text, "python")
+    assert result == text.replace("torch.nn", "mindspore.nn").replace("=.1", "=.9")
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["F.batch_norm(x, a, b, momentum=.1)", "nn.functional.batch_norm(x, a, b)", "nn.LazyBatchNorm3d(momentum=.2)"],
+)
+@pytest.mark.parametrize("to", ["mindspore", "torch"])
+def test_a_batch_norm_without_a_counterpart_is_listed(call: str, to: Dialect) -> None:
+    text = f"from torch import nn\nfrom torch.nn import functional as F\ny = {call}\n"
+    result, translation = translated(text, "python", to=to, from_=None)
+    assert result == text
+    assert [remark.place.line for remark in translation.needs_person] == ([3] if to == "mindspore" else [])
 
 
 def _options(translation: Translation) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from porter.configs.formats.python_names import (
     Names,
     Scope,
     is_batchnorm,
+    is_mapping,
     is_super_init,
     parameters,
     scopes_of,
@@ -83,6 +84,10 @@ def _told_apart(roots: Sequence[Root], text: str) -> Iterator[Root]:
         yield root if names[root.name] == 1 else root._replace(name=f"{root.name}@{at}")
 
 
+# What has entries, items or arguments.
+_PARTED = (ast.Call, ast.Dict, ast.List, ast.Tuple, ast.Set)
+
+
 @dataclass
 class _Section:
     """What is assigned under one dotted prefix, while it is being gathered."""
@@ -134,10 +139,6 @@ class _Reader:
             for parameter, default in parameters(scope.node.args):
                 if default is not None:
                     section.add([self._name(self.source.span(parameter).start)], self.node(default, scope.parent))
-        if isinstance(scope.node, ast.ClassDef) and scope.parent and self.names.base(scope.node, scope.parent).name:
-            # A batch normalisation of the user's: its bases may be dotted names.
-            bases = tuple(self.node(base, scope.parent) for base in scope.node.bases)
-            yield Root(scope.name, ListNode(Span(bases[0].span.start, bases[-1].span.end), bases))
         for statement in statements(scope.node):
             if statement in left_alone or not self._assigned(statement, scope, section):
                 self.waiting += expressions(statement)
@@ -186,12 +187,13 @@ class _Reader:
         return Scalar(Span(start, start + len(text)), text, text)
 
     def _outermost(self, scope: Scope, left_alone: Container[ast.AST]) -> Iterator[Root]:
-        """The calls, dicts, lists and tuples in what waits, each but those that are part of another."""
+        """The calls, dicts, lists, tuples and names of classes in what waits, but those that are part of another."""
         while self.waiting:
             syntax = self.waiting.pop()
             if syntax in left_alone:
                 continue
-            if isinstance(syntax, ast.Call | ast.Dict | ast.List | ast.Tuple | ast.Set):
+            is_name = isinstance(syntax, ast.Name | ast.Attribute) and is_batchnorm(self._meaning(syntax, scope).name)
+            if isinstance(syntax, ast.expr) and (is_name or isinstance(syntax, _PARTED)):
                 yield Root(f"{scope.name}.{_label(syntax)}".lstrip("."), self.node(syntax, scope))
             elif not isinstance(syntax, ast.JoinedStr):
                 # Before Python 3.12 what stands inside an f-string does not know its place.
@@ -216,7 +218,7 @@ class _Reader:
 
     def _value(self, syntax: ast.expr, scope: Scope, is_setting: bool) -> Node:
         """The node of a value; a call that computes a setting is an expression, what it is given no setting."""
-        computed = isinstance(syntax, ast.Call) and self.names.meaning(syntax.func, scope).name != "dict"
+        computed = isinstance(syntax, ast.Call) and not is_mapping(self.names.meaning(syntax.func, scope).name)
         if not (is_setting and computed):
             return self.node(syntax, scope)
         self.waiting.append(syntax)
@@ -273,12 +275,16 @@ class _Reader:
         layout = Layout(Span(self.source.opening(syntax.func) + 1, self.source.span(syntax).end - 1))
         skipped = syntax.args[: len(syntax.args) - len(arguments)]
         layout.items += [(self.source.span(argument), None) for argument in skipped]
+        merged: list[Mapping] = []
+        if is_mapping(meaning.name) and arguments and (merged := self._merged(arguments[0], scope)):
+            layout.items.append((self.source.span(arguments[0]), None))
+            arguments = arguments[1:]
         starred = next((i for i, a in enumerate(arguments) if isinstance(a, ast.Starred)), len(arguments))
         for position, argument in enumerate(arguments):
             value = self._value(argument, scope, is_batchnorm(meaning.name))
             entry = Entry("", value, position=position if position < starred else None)
             layout.items.append((self.source.span(argument), entry))
-        merged: list[Mapping] = []
+        taken = len(merged)
         for keyword in syntax.keywords:
             span = self.source.span(keyword)
             if keyword.arg is None:
@@ -289,7 +295,7 @@ class _Reader:
                 named = Entry(keyword.arg, value, self._name(span.start))
                 layout.items.append((span, named))
         rest = [keyword.arg for keyword in syntax.keywords].count(None)
-        is_open = starred < len(arguments) or len(merged) < rest
+        is_open = starred < len(arguments) or len(merged) - taken < rest
         return self._mapping(self.source.span(syntax), layout, merged, is_open, (function, meaning))
 
     def _called(self, syntax: ast.Call, scope: Scope) -> tuple[ast.expr, Meaning, list[ast.expr]]:
@@ -323,13 +329,14 @@ class _Reader:
     ) -> Mapping:
         layout.items.sort(key=lambda item: item[0])
         entries = tuple(entry for _, entry in layout.items if entry)
-        if called is None or (called[1].name == "dict" and called[1].certain):
+        if called is None or (called[1].certain and is_mapping(called[1].name)):
             mapping = Mapping(span, entries, tuple(merged), is_open=is_open)
         else:
             function, meaning = called
             callee = meaning.name if meaning.certain else ""
             perhaps = meaning.name if is_batchnorm(meaning.name) and not callee else ""
-            in_full = "." in callee and self.source.text_of(function) == callee
+            # No rule renames a framework's other ones (F.batch_norm): the place is to be told, however it is written.
+            in_full = "." in callee and (self.source.text_of(function) == callee or not is_batchnorm(callee))
             callee_span = self.source.span(function) if in_full else None
             mapping = Mapping(span, entries, tuple(merged), callee, callee_span, perhaps, is_open)
         self.layouts[mapping] = layout
@@ -341,6 +348,8 @@ def _label(syntax: ast.expr) -> str:
     match syntax:
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
             return f"{name}()"
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
         case ast.Call():
             return "call()"
     return "dict()" if isinstance(syntax, ast.Dict) else "list()"

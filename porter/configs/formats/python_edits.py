@@ -131,18 +131,35 @@ def _gap(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _inverted(source: Source, value: ast.expr) -> str | None:
     """`1 - value`, or of `1 - x` the x. None where it is no number, or perhaps None."""
+    if not all(map(_may_be_a_number, _outcomes(value))):
+        return None
     match value:
         case ast.BinOp(left=ast.Constant(value=1), op=ast.Sub(), right=right):
             return None if "#" in source.text[: source.span(right).start] else _alone(source, right)
-        case ast.IfExp(body=ast.Constant(value=None)) | ast.IfExp(orelse=ast.Constant(value=None)):
-            return None
-        case ast.UnaryOp(op=ast.Not()):
-            return None
         case ast.BinOp(op=ast.Mult() | ast.Div() | ast.FloorDiv() | ast.Mod() | ast.Pow()):
             return f"1 - {source.text_of(value)}"
         case ast.BinOp() | ast.IfExp() | ast.BoolOp() | ast.NamedExpr():
             return f"1 - ({source.text_of(value)})"
     return f"1 - {source.text_of(value)}" if isinstance(value, _BINDS_TIGHTER) else None
+
+
+def _outcomes(value: ast.expr) -> list[ast.expr]:
+    """What an expression may come to, choices inside of choices included."""
+    match value:
+        case ast.IfExp():
+            return [*_outcomes(value.body), *_outcomes(value.orelse)]
+        case ast.BoolOp():
+            return [outcome for part in value.values for outcome in _outcomes(part)]
+        case ast.NamedExpr():
+            return _outcomes(value.value)
+    return [value]
+
+
+def _may_be_a_number(value: ast.expr) -> bool:
+    if isinstance(value, ast.Constant):
+        return isinstance(value.value, int | float)
+    is_not = isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.Not)
+    return not (is_not or isinstance(value, ast.JoinedStr | ast.Dict | ast.List | ast.Tuple | ast.Set | ast.Lambda))
 
 
 def _from_track(source: Source, value: ast.expr) -> str | None:

@@ -62,12 +62,12 @@ class Flow:
         if holder is None:
             found.names.add(name)
             return
-        for value, read_in, is_parameter in _bindings(name, holder):
+        for value, read_in, is_parameter in holder.bindings[name]:
             if isinstance(value, ast.expr):
                 yield value, read_in
             elif isinstance(value, Meaning):
                 found.names.add(value.name.rpartition(".")[2])
-            if is_parameter:
+            if is_parameter and isinstance(holder.node, Function):
                 # A plain `momentum` is what any function calls it.
                 found.names |= {name} if prefixed_setting(name) else set()
                 yield from self._arguments(name, holder)
@@ -116,20 +116,12 @@ def _holder(part: ast.expr, scope: Scope) -> tuple[str, Scope | None]:
             return name, scope.holder(name)
         case ast.Attribute(value=ast.Name(id="self"), attr=name):
             around = scope.class_around()
-            return (f"self.{name}", around) if around and _bindings(f"self.{name}", around) else (name, None)
+            return (f"self.{name}", around) if around and f"self.{name}" in around.bindings else (name, None)
         case ast.Attribute(attr=name):
             return name, None
         case ast.Subscript(slice=key):
             return _key(key), None
     return _key(part), None
-
-
-def _bindings(name: str, holder: Scope) -> Sequence[Binding]:
-    """How a name is bound; an attribute of `self` perhaps in the body of its class."""
-    found = [*holder.bindings.get(name, ())]
-    if name.startswith("self."):
-        found += holder.bindings.get(name.removeprefix("self."), ())
-    return found
 
 
 def _calls(scope: Scope) -> Iterator[ast.Call]:

@@ -103,6 +103,16 @@ def is_batchnorm(name: str) -> bool:
     return parts[0] in _FRAMEWORKS and parts[-1] in CLASSES
 
 
+# What makes a mapping of its keyword arguments, in Python, MMEngine, OmegaConf and yacs; Config is MMEngine's alone.
+_MAPPINGS = frozenset({"OrderedDict", "ConfigDict", "DictConfig", "CfgNode", "EasyDict", "Munch"})
+_MAPPINGS_IN_FULL = frozenset({"dict", "addict.Dict", "mmengine.Config", "mmengine.config.Config", "mmcv.Config"})
+
+
+def is_mapping(name: str) -> bool:
+    """Whether a call of `name` makes a mapping of its keyword arguments."""
+    return name in _MAPPINGS_IN_FULL or name.rpartition(".")[2] in _MAPPINGS
+
+
 def scopes_of(module: ast.Module) -> Scope:
     """The scope of a module, those inside it as its children, all names bound."""
     root = Scope(module)
@@ -151,6 +161,9 @@ def _bind(scope: Scope, statement: ast.stmt) -> None:
                 _bind_target(scope, target, statement.value)
         case ast.AnnAssign(target=target, value=ast.expr() as value):
             _bind_target(scope, target, value)
+        case ast.For(target=ast.Name() as target, iter=ast.Tuple(elts=values) | ast.List(elts=values)) if values:
+            for each in values:
+                _bind_target(scope, target, each)
         case ast.AugAssign(target=target) | ast.For(target=target) | ast.AsyncFor(target=target):
             _bind_target(scope, target, None)
         case ast.With() | ast.AsyncWith():
@@ -173,6 +186,9 @@ def _bind_target(scope: Scope, target: ast.expr, value: ast.expr | None) -> None
     match target:
         case ast.Name(id=name):
             scope.bind(name, value)
+            if isinstance(scope.node, ast.ClassDef):
+                # Objects and derived classes may have another of their own.
+                scope.bindings.setdefault(f"self.{name}", []).append(Binding(value, scope, is_parameter=True))
         case ast.Attribute(value=ast.Name(id="self"), attr=attribute):
             around = scope.class_around()
             if around is not None:
@@ -190,6 +206,7 @@ class Names:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Scope, str], Meaning] = {}
+        self._chosen: dict[ast.expr, Meaning] = {}
 
     def meaning(self, expression: ast.expr, scope: Scope) -> Meaning:
         """What a name or dotted name stands for in `scope`; a builtin for itself."""
@@ -198,7 +215,10 @@ class Names:
             attributes.append(expression.attr)
             expression = expression.value
         if not isinstance(expression, ast.Name):
-            return Meaning()
+            if expression not in self._chosen:
+                self._chosen[expression] = Meaning()  # as for names: `x = [x[0]]` means nothing
+                self._chosen[expression] = self._of_choices(expression, scope)
+            return Meaning() if attributes else self._chosen[expression]
         around = scope.class_around()
         if expression.id == "self" and attributes and around is not None:
             start = self._bound(f"self.{attributes.pop()}", around)
@@ -207,6 +227,38 @@ class Names:
         else:
             start = Meaning(expression.id, True)
         return start._replace(name=".".join([start.name, *reversed(attributes)])) if start.name else start
+
+    def _of_choices(self, expression: ast.expr, scope: Scope) -> Meaning:
+        """What an expression stands for that takes one of several names, or a name with settings of its own."""
+        match expression:
+            case ast.IfExp() | ast.BoolOp():
+                return _agreed([self.meaning(choice, scope) for choice in _choices(expression)])
+            case ast.NamedExpr(value=value):
+                return self.meaning(value, scope)
+            case ast.Call(func=ast.Name() | ast.Attribute() as function, args=[first]) if (
+                self.meaning(function, scope).name == "functools.partial"
+            ):
+                return self.meaning(first, scope)
+            case ast.Subscript(value=table):
+                found = _agreed([self.meaning(choice, scope) for choice in self._items(table, scope)])
+                # What a variable holds may have been added to.
+                return found._replace(certain=found.certain and not isinstance(table, ast.Name | ast.Attribute))
+        return Meaning()
+
+    def _items(self, table: ast.expr, scope: Scope) -> list[ast.expr]:
+        """The values of a dict, list or tuple that is written out, there or where its name is bound."""
+        name = table.id if isinstance(table, ast.Name) else ""
+        values = [binding.value for binding in scope.found(name)] if name else [table]
+        found: list[ast.expr] = []
+        for value in values:
+            match value:
+                case ast.Dict():
+                    found += value.values
+                case ast.List() | ast.Tuple():
+                    found += value.elts
+                case ast.Call(func=ast.Name(id="dict"), keywords=keywords):
+                    found += (keyword.value for keyword in keywords)
+        return found
 
     def base(self, node: ast.ClassDef, scope: Scope) -> Meaning:
         """The batch normalisation that a class is derived from, else an empty meaning."""
