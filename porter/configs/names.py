@@ -34,9 +34,11 @@ class Named(NamedTuple):
 # BN, BN3d, SyncBN, naiveSyncBN3d, sub_batchnorm, InPlaceABN, FrozenBatchNorm2d, BatchNormAct2d, MinkowskiBatchNorm.
 # Keras' BatchNormalization is none of them: its momentum is its own.
 _BATCH_NORM = re.compile(
-    r"(?:mm|naive)?(?:sync|cross|sub|split|ghost|frozen|lazy|fast|masked|minkowski|minkowskisync|inplace)?"
-    r"(?:a?bn|batchnorm)(?:act)?(?:[123]d)?(?:sync)?"
+    r"(?:mm|naive)?(?:sync|synchronized|cross|sub|split|ghost|frozen|lazy|fast|masked|minkowski|minkowskisync|inplace)?"
+    r"(?:a?bn|batchnorm)(?:act)?(?:[123]d)?(?:sync)?|syncbatch"
 )
+# MindSpore's Conv2dBnAct and DenseBnAct take a momentum for the batch normalisation inside of them.
+_AROUND = re.compile(r"(?:conv[123]d|dense|linear)bn.*act")
 _OTHER_NORM = re.compile(
     r".*(?:instance|group|layer|local|rms|weight|spectral|filterresponse)_?norm(?:alization)?.*"
     r"|(?:in|gn|ln|frn|lrn)(?:[123]d)?|instance|group|layer|local|none|identity|keras.*|batchnormalization"
@@ -64,7 +66,7 @@ def named(name: str) -> Named:
         if package in ("torch", "mindspore"):
             return Named("other", "torch" if package == "torch" else "mindspore")
         return Named("batch norm")
-    return Named("perhaps" if last == "batch" else "unknown")
+    return Named("perhaps" if last == "batch" or _AROUND.fullmatch(last) else "unknown")
 
 
 # What calls one, or pairs its name with settings; not "BatchNorm (see the paper)".
@@ -133,14 +135,20 @@ _WORDS = (
     rf"(?P<setting>{'|'.join([*_SHORT, 'momentum', 'eps', 'affine', 'track_running_stats'])}|use_batch_statistics)"
 )
 _PREFIXED = re.compile(rf"(?:.*[_.])?{_BN}[_.]?{_WORDS}|{_WORDS.replace('setting', 'first')}_{_BN}")
-_PERHAPS_PREFIXED = re.compile(r"(?:.*[_.])?(?<!layer_)(?<!group_)(?<!instance_)norm_(?P<setting>momentum|mom)")
+# batch_normalization is Keras' name, whose momentum is in MindSpore's sense, and anybody's.
+_PERHAPS_PREFIXED = re.compile(
+    rf"(?:.*[_.])?(?:(?<!layer_)(?<!group_)(?<!instance_)norm_(?:momentum|mom)"
+    rf"|batch_normalization_(?:momentum|mom)|{_BN}_(?:momentums|moms))"
+)
 _SECTION = re.compile(rf"(?:.*_)?{_BN}(?:_(?:settings|defaults?|{_ARGUMENT_KEYS.pattern}))?")
 _NORM = re.compile(
     rf"(?:.*_)?norm(?:s|alization|[123]d)?(?:_(?:layer|op|func|fn|type|block|{_ARGUMENT_KEYS.pattern}))*"
 )
 _OPTIMIZER = re.compile(r".*(?:optim|solver|sgd|adam|rmsprop|moco|teacher|sched).*|(?:.*_)?ema(?:_.*)?")
 _OPTIMIZERS = re.compile(r"lr|learning_rate|weight_decay|wd|nesterov|dampening|betas|optim|optimizer|solver")
-_SCHEDULE = re.compile(r"bnm?_(?:mom(?:entum)?_)?(?:clip|decay|decay_rate|min|scheduler?)")
+_SCHEDULE = re.compile(
+    r"bnm?_(?:mom(?:entum)?_)?(?:clip|decay|decay_rate|min|max|init|initial|start|final|end|scheduler?)"
+)
 
 
 @_remembered

@@ -15,7 +15,7 @@ from porter.configs.rules import STAYS, Case, Outcome, outcome
 from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature, class_of
 from porter.configs.told import KEEP, option
 from porter.configs.tree import Document, Expression, Place, Scalar, Splice
-from porter.errors import UsageError
+from porter.errors import Undecided, UsageError
 
 _FRAMEWORKS: Mapping[Dialect, str] = {
     "torch": "PyTorch",
@@ -216,7 +216,11 @@ class _Translator:
         """The changes that take entries out of one mapping, whose characters the first of them holds."""
         owner = uses[0].setting.owner if uses[0].setting else None
         assert owner is not None
-        splices = self.document.removed(owner, [use.entry for use in uses])
+        try:
+            splices = self.document.removed(owner, [use.entry for use in uses])
+        except Undecided as refusal:
+            self.result.needs_person += (self._remark(use, f"{refusal.message}. {refusal.hint}") for use in uses)
+            return
         for use in uses:
             assert use.value is not None
             yield self._listed(use, f"{use.name}: {use.value.text}", "", splices)

@@ -218,6 +218,8 @@ def _role_of_call(call: Mapping) -> Role:
     name = named(call.callee or "")
     if name.kind == "batch norm":
         return Role("layer", name)
+    if name.kind == "perhaps":
+        return Role("doubt", name, f"it may be that of a batch normalisation inside of {call.callee}")
     name = named(call.perhaps_callee)
     return Role("doubt", name, "something else may be passed") if name.kind == "batch norm" else OTHER
 

@@ -158,3 +158,11 @@ def test_calls_from_mindspore_lose_what_torch_has_not() -> None:
 def test_an_alias_of_the_package_is_told_of() -> None:
     _, translation = translated("import torch.nn as nn\na = nn.BatchNorm3d(8)", "python", from_=None)
     assert "still names PyTorch" in texts(translation.notes)
+
+
+def test_an_anchor_that_is_repeated_elsewhere_keeps_its_entry_and_a_person_is_told() -> None:
+    text = "a: {type: BN3d, momentum: 0.1, &k device: cpu}\nb: *k\nc: {type: BN3d, momentum: 0.2}\n"
+    result, translation = translated(text)
+    assert result == text.replace("0.1", "0.9").replace("0.2", "0.8")
+    (person,) = translation.needs_person
+    assert "its anchor is repeated" in person.text

@@ -83,6 +83,9 @@ def test_nothing_else_is_touched(text: str) -> None:
         "{name: bn, lr: 0.2, momentum: 0.1}",
         "{norm_type: bn, depth: 50, momentum: 0.1}",
         "norm_momentum: 0.1",
+        "batch_normalization_momentum: 0.1",
+        "bn_momentums: [0.1]",
+        "{type: Conv2dBnAct, has_bn: true, momentum: 0.1}",
         'x: ["batch", {"momentum": 0.1}]',
     ],
 )
@@ -203,6 +206,8 @@ def test_the_same_place_is_found_in_every_format() -> None:
     ("name", "kind"),
     [
         *[(name, "batch norm") for name in ("BN", "BN3d", "SyncBN", "naiveSyncBN3d", "MMSyncBN", "sub_batchnorm")],
+        *[(name, "batch norm") for name in ("SynchronizedBatchNorm3d", "SYNCBATCH")],
+        *[(name, "perhaps") for name in ("mindspore.nn.Conv2dBnAct", "DenseBnAct")],
         *[(name, "batch norm") for name in ("sync_batchnorm", "InPlaceABN", "BatchNormAct2d", "FrozenBatchNorm2d")],
         *[(name, "other") for name in ("IN3d", "GN", "GroupNorm", "LN", "instance", "BatchNormalization")],
         *[(name, "other") for name in ("torch.nn.LazyBatchNorm3d", "mindspore.ops.BatchNorm")],
