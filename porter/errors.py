@@ -141,7 +141,16 @@ class Unsupported(InputError):
 
 
 class Undecided(BnportError):
+    """Args: those of `BnportError`, and places: the facts of each of `details` that lies in a config."""
+
     exit_code = 4
+
+    def __init__(self, message: str, *, places: Sequence[dict[str, Any]] = (), **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.places = tuple(places)
+
+    def to_json(self) -> dict[str, Any]:
+        return super().to_json() | ({"places": list(self.places)} if self.places else {})
 
 
 class BackendError(BnportError):

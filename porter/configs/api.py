@@ -14,7 +14,7 @@ from porter.configs.changes import Remark, Undecision
 from porter.configs.doubled import ask_of_doubled
 from porter.configs.files import ConfigFile, collect, read
 from porter.configs.told import Told
-from porter.configs.translated import ConfigOptions, TranslatedConfig, translated
+from porter.configs.translated import ConfigOptions, TranslatedConfig, remark_to_json, translated
 from porter.configs.writing import Output, write_all
 from porter.errors import InputError, Undecided, UsageError
 from porter.layers.kinds import Dialect
@@ -136,17 +136,24 @@ def _read_all(
 
 def _demand_decided(done: Sequence[TranslatedConfig], *, strict: bool) -> None:
     """Raise Undecided where the user has to settle something, for all files at once."""
-    details = [
-        ": ".join(filter(None, [_where(one, remark), remark.text, " or ".join(remark.options)]))
-        for one in done
-        for remark in one.translation.undecided
-    ]
-    if details:
+    undecided = [(one, remark) for one in done for remark in one.translation.undecided]
+    if undecided:
         message = "it is not certain that these are settings of batch normalisations; nothing was written"
-        raise Undecided(message, details=details, hint="Add for each what it is.")
-    details = [f"{_where(one, remark)}: {remark.text}" for one in done for remark in one.translation.needs_person]
-    if details and strict:
-        raise Undecided("a person has to translate these; nothing was written", details=details)
+        raise _undecided(message, undecided, hint="Say for each what it is.")
+    person = [(one, remark) for one in done for remark in one.translation.needs_person]
+    if person and strict:
+        raise _undecided("a person has to translate these; nothing was written", person)
+
+
+def _undecided(
+    message: str, remarks: Sequence[tuple[TranslatedConfig, Remark | Undecision]], hint: str | None = None
+) -> Undecided:
+    details, places = [], []
+    for one, remark in remarks:
+        options = remark.options if isinstance(remark, Undecision) else ()
+        details.append(": ".join(filter(None, [_where(one, remark), remark.text, " or ".join(options)])))
+        places.append({"file": str(one.file.path), **remark_to_json(remark), "options": list(options)})
+    return Undecided(message, details=details, places=places, hint=hint)
 
 
 def _where(one: TranslatedConfig, remark: Remark | Undecision) -> str:

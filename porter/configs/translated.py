@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from porter.configs.changes import Remark, Translation
+from porter.configs.changes import Remark, Translation, Undecision
 from porter.configs.files import ConfigFile, parse
 from porter.configs.model import Found
 from porter.configs.proof import FAULT, demand_only
@@ -177,7 +177,7 @@ def _notes_on(file: ConfigFile, record: Record, options: ConfigOptions) -> Itera
     yield Remark("", "", f"{text}; --ignore-record and --from say otherwise", _START)
 
 
-def remark_to_json(remark: Remark) -> dict[str, Any]:
+def remark_to_json(remark: Remark | Undecision) -> dict[str, Any]:
     """A remark as `--json` lists it."""
     line, column = remark.place
     return {"path": remark.path, "setting": remark.setting, "line": line, "column": column, "text": remark.text}

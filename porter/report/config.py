@@ -27,7 +27,7 @@ def show_config(done: ConfigTranslation, *, diff: bool) -> None:
         _show_table(done)
     show_warnings([*_remarks(done), *(f"left alone: {error}" for error in done.skipped)])
     if not diff:
-        stdout().print(_summary(done))
+        stdout().print(_summary(done) + _for_a_person(done))
 
 
 def show_config_beside(done: ConfigTranslation) -> None:
@@ -87,6 +87,11 @@ def _where(file: TranslatedConfig, remark: Remark) -> str:
 
 def _name(file: TranslatedConfig) -> str:
     return escape(printable(str(file.file.path)))
+
+
+def _for_a_person(done: ConfigTranslation) -> str:
+    count = sum(len(file.translation.needs_person) for file in done.files)
+    return f" [yellow]{plural(count, 'place')} {'needs' if count == 1 else 'need'} a person.[/]" if count else ""
 
 
 def _summary(done: ConfigTranslation) -> str:

@@ -122,12 +122,26 @@ def test_what_is_not_certain_names_the_option_to_type(bnport: Any, net: Path) ->
     assert net.read_text() == PERHAPS.replace("0.1", "0.9")
 
 
+def test_what_is_not_certain_is_listed_for_scripts(bnport: Any, net: Path) -> None:
+    net.write_text(PERHAPS)
+    shown = bnport("config", "net.yaml", "--to", "mindspore", "--from", "torch", "--json")
+    (place,) = shown.json["error"]["places"]
+    assert (place["file"], place["path"], place["line"], place["column"]) == (
+        "net.yaml",
+        "model.norm.momentum",
+        2,
+        20,
+    )
+    assert place["options"][0] == "--setting 'model.norm.momentum=momentum'"
+
+
 def test_a_person_is_told_of_and_strict_stops(bnport: Any, net: Path) -> None:
     net.write_text("a: {type: BN3d, momentum: null}\n")
     call = ("config", "net.yaml", "--to", "mindspore", "--from", "torch")
     shown = bnport(*call)
     assert shown.code == 0
     assert "net.yaml:1: a.momentum: needs a person: " in shown.err
+    assert shown.out.endswith("1 place needs a person.\n")
     assert bnport(*call, "--strict").code == 4
 
 
