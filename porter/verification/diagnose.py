@@ -223,8 +223,17 @@ def _momentum_fault(case: LayerCase) -> str:
         return (
             f"momentum {written} on both sides{where}: the output's config was not translated; bnport config does it"
         )
-    fault = f"momentum is {_setting(found.momentum)} where {_setting(right.momentum)} was expected{where}"
+    fault = f"momentum is {_in_the_outputs_terms(case, found.momentum, right.momentum)}{where}"
     return f"{fault}: it was not inverted, or inverted twice" if uninverted else fault
+
+
+def _in_the_outputs_terms(case: LayerCase, found: float | None, expected: float | None) -> str:
+    """Two momenta, given in PyTorch's terms, as the output's framework writes them; PyTorch's in brackets if others."""
+    told = f"{_setting(found)} where {_setting(expected)} was expected"
+    if case.target.dialect != "mindspore" or found is None or expected is None:
+        return told
+    mindspore = f"{_setting(invert_momentum(found))} where {_setting(invert_momentum(expected))} was expected"
+    return f"{mindspore} (in PyTorch's terms {_setting(found)} and {_setting(expected)})"
 
 
 def _where(settings: Settings, name: str) -> str:
@@ -244,7 +253,8 @@ def _framework_fault(case: LayerCase, behaves_as: BehavesAs, framework: str) -> 
     settings, fits = case.target.settings, []
     inverted = _inverted(settings)
     if inverted is not None and behaves_as(replace(case.target, settings=replace(settings, momentum=inverted))):
-        fits.append(f"it runs with momentum {inverted:g} where {settings.momentum:g} was asked for: not inverted")
+        told = _in_the_outputs_terms(case, inverted, settings.momentum)
+        fits.append(f"it runs with momentum {told}: not inverted")
     if behaves_as(case.target, unbiased=False):
         fits.append("its running variance takes in the biased variance of the batch")
     for statistics, told in _FLAGS.items():

@@ -1,4 +1,4 @@
-"""Verify a converted file: every tensor against the plan, every batch normalisation by running it.
+"""Verify a converted file: every tensor against the plan, every layer of a known kind by running it.
 
 The plan is made anew from the source and the layer rules; what the conversion noted about itself is not trusted.
 """
@@ -53,7 +53,7 @@ class Verification:
     """The verdict on a converted file.
 
     Attributes:
-        layers: one result for each batch normalisation, in order.
+        layers: one result for each layer of a kind that is run, in order.
         compared: number of tensors compared with the source, element by element.
         cast: how many of those were compared with the source rounded to another dtype, as the plan says.
         circumstances: when, with what and on which bytes it ran; None where it was not asked for.

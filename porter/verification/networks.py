@@ -117,6 +117,7 @@ class _Check:
         if by_layer.stopped and not whole.stopped:
             self.notes.append(f"not everything could be compared layer by layer in {mode}: {by_layer.stopped}")
         graph = self._run(truth, rounding, mode="graph") if self.options.ms_mode != "pynative" else _Run()
+        self.notes.extend(_shape_notes(by_layer.activations))
         if whole.uncalled and not whole.stopped:
             told = ", ".join(whole.uncalled)
             self.notes.append(f"MindSpore's network has {told} but does not call it as often as PyTorch's")
@@ -278,10 +279,19 @@ def _settings_notes(twins: Twins, common: Mapping[str, str]) -> Iterator[str]:
         yield f"{', '.join(paths)}: {text}; on a single input this need not show"
 
 
+def _shape_notes(activations: Sequence[Activation]) -> Iterator[str]:
+    for row in activations:
+        mine, other = row.shapes
+        if row.ok and mine != other:
+            shapes = f"{list(mine)} in PyTorch and {list(other)} in MindSpore"
+            yield f"{row.label} has shape {shapes}, with the same numbers"
+
+
 def _dropout_note(twins: Twins) -> Iterator[str]:
-    count = len(twins.torch.dropouts)
+    count = sum(getattr(part, "p", None) != 0 for part in twins.torch.dropouts)
     if count:
-        yield f"dropout is switched off in both networks (in {count} layers): they would not draw the same numbers"
+        layers = f"{count} layer{'s' * (count > 1)}"
+        yield f"dropout is switched off in both networks (in {layers}): they would not draw the same numbers"
 
 
 def _graph_note(options: Options) -> Iterator[str]:

@@ -187,7 +187,8 @@ class TorchNetwork:
 
 
 def _drops(module: Any) -> bool:
-    return isinstance(getattr(module, "dropout", None), float)
+    share = getattr(module, "dropout", None)
+    return isinstance(share, float) and share > 0
 
 
 def _tensor(array: Array) -> Any:

@@ -82,6 +82,9 @@ class Measured:
 class Comparison:
     """A run held against the truth, each call as it happens: nothing is kept but how far apart they are.
 
+    Layers are compared number by number in their outputs' order: a network may run one on a volume as a plane, and
+    what it does with the shape after it shows at its own output, which has to have the truth's.
+
     Attributes:
         forced: each call's output is exchanged for the truth, once it is compared. Then errors do not add up, and
             every call shows what was done wrongly since the calls before it, alone.
@@ -100,12 +103,19 @@ class Comparison:
         self.compare(call, found)
         if not self.forced:
             return None
-        return self.network.exchanged(output, {own: truth[place] for place, own in _places(truth, found).items()})
+        places = _places(truth, found).items()
+        return self.network.exchanged(output, {own: _shaped(truth[place], found[own]) for place, own in places})
 
     def compare(self, call: Call, found: Arrays) -> None:
         pairs = [(found[own], self.truth[call][place]) for place, own in _places(self.truth[call], found).items()]
-        errors = [deviation(own, true) for own, true in pairs]
+        inside = call.path and call.number != STATISTICS
+        errors = [deviation(_shaped(own, true) if inside else own, true) for own, true in pairs]
         self.measured[call] = Measured(errors, [own.shape for own, _ in pairs], len(found))
+
+
+def _shaped(array: Array, like: Array) -> Array:
+    """The numbers of `array` in the shape of `like`, where they fill it."""
+    return array.reshape(like.shape) if array.size == like.size else array
 
 
 def _places(truth: Arrays, found: Arrays) -> dict[str, str]:

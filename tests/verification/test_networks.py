@@ -320,6 +320,47 @@ def test_the_cause_of_an_input_of_another_shape_names_the_shapes(files):
     assert "look between the input and down1.0" in cause
 
 
+class PlaneNorm(ms.GroupNorm):
+    """The volume as a plane: mindspore.nn.GroupNorm once took nothing else."""
+
+    def construct(self, x):
+        return super().construct(x.reshape(*x.shape[:2], -1, x.shape[-1]))
+
+
+class PlaneUNet(whole_networks.UNetTwin):
+    def construct(self, x):
+        one = self.down1(x)
+        two = self.down2(self.pool(one))
+        up = self.right2(ops.cat((self.up2(self.bottom(self.pool(two))), two), 1))
+        deep = ops.interpolate(self.deep(up), size=x.shape[2:], mode="nearest")
+        right = self.right1(ops.cat((self.up1(up), one), 1))
+        return self.out(self.norm(right).reshape(right.shape)), deep
+
+
+@pytest.mark.parametrize(("groups", "ok"), [(3, True), (2, False)])
+def test_a_layer_that_runs_on_another_shape_is_compared_number_by_number(files, groups, ok):
+    def change(net):
+        replaced("norm", PlaneNorm(groups, 6))(net)
+        net.__class__ = PlaneUNet
+
+    result = check(files, "u_net", change)
+    assert result.ok is ok
+    told = "norm has shape [2, 6, 16, 16, 24] in PyTorch and [2, 6, 256, 24] in MindSpore, with the same numbers"
+    assert (told in result.notes) is ok
+    if not ok:
+        assert result.modes[0].first_divergence.label == "norm"
+        assert "number of groups is 3 in PyTorch and 2 in MindSpore" in result.modes[0].cause
+
+
+def test_a_network_whose_output_has_another_shape_fails(files):
+    def flat(self, x):
+        whole, deep = whole_networks.UNetTwin.construct(self, x)
+        return whole.reshape(2, -1), deep
+
+    result = check(files, "u_net", constructed("Flat", flat)).modes[0]
+    assert result.first_divergence.label == "the network[0]"
+
+
 def test_a_network_that_stops_says_where_it_parted_before(files):
     def smaller(self, x):
         return whole_networks.UNetTwin.construct(self, x[:, :, ::2])
@@ -450,6 +491,33 @@ class Follow(nn.Sequential):
 
 def follow(*following):
     return ms.SequentialCell(ms.Conv3d(1, 2, 3, pad_mode="valid", has_bias=True), *following)
+
+
+class Rows(nn.Module):
+    """A GRU over what is left of the volume: recurrent layers have a dropout of their own, 0 unless it is given."""
+
+    def __init__(self, *before):
+        super().__init__()
+        self.before, self.gru = nn.Sequential(*before), nn.GRU(6, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.gru(self.before(x)[:, 0, 0])[0]
+
+
+class RowsTwin(ms.Cell):
+    def __init__(self):
+        super().__init__()
+        self.gru = ms.GRU(6, 4, batch_first=True)
+
+    def construct(self, x):
+        return self.gru(x[:, 0, 0])[0]
+
+
+@pytest.mark.parametrize(("before", "told"), [((), 0), ((nn.Dropout(0.0),), 0), ((nn.Dropout(0.5),), 1)])
+def test_dropout_is_told_where_there_is_any(tmp_path, monkeypatch, before, told):
+    result = Pair(left=lambda: Rows(*before), right=RowsTwin).result(tmp_path, monkeypatch)
+    assert result.ok is True
+    assert sum("dropout is switched off in both networks (in 1 layer)" in note for note in result.notes) == told
 
 
 def test_random_numbers_are_said_not_compared(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from torch import nn
 from porter.verification.activations import Call, NetworkInput, make_network_inputs
 from porter.verification.mindspore_network import MindSporeNetwork
 from porter.verification.torch_network import TorchNetwork
-from porter.verification.traces import Comparison, Recorder
+from porter.verification.traces import STATISTICS, Comparison, Recorder
 
 Named = namedtuple("Named", "first second")
 
@@ -86,22 +86,31 @@ class Plain:
 
 def test_what_a_comparison_measures_and_gives_back():
     here, there, other = Call("a"), Call("a", 1), Call("b")
-    truth = {here: {"x": np.array([1.0, 2.0]), "y": np.zeros(3)}, there: {"": np.zeros(1)}}
+    truth = {here: {"x": np.array([1.0, 2.0]), "y": np.zeros(3), "z": np.zeros(4)}, there: {"": np.zeros(1)}}
     free, forced = (Comparison(truth, Plain(), forced) for forced in (False, True))
-    # MindSpore's names of the places are others, and there is one more; the first is off by 0.5.
-    found = {"p": np.array([1.0, 2.5]), "q": np.ones((1, 3)), "r": np.zeros(1)}
+    # MindSpore's names of the places are others, and there is one more; the first is off by 0.5, the second by 1 and
+    # of another shape, the third of another size.
+    found = {"p": np.array([1.0, 2.5]), "q": np.ones((1, 3)), "s": np.zeros((2, 3)), "r": np.zeros(1)}
     assert free.watch(here, (), found) is None
     exchanged = forced.watch(here, (), found)
     assert exchanged["p"].tolist() == [1, 2]
-    assert exchanged["q"].shape == (3,)
+    assert exchanged["q"].tolist() == [[0, 0, 0]], "in the shape that the network goes on with"
+    assert exchanged["s"].shape == (4,)
     assert exchanged["r"] is found["r"]
     assert forced.watch(other, (), found) is None
     for comparison in (free, forced):
         assert list(comparison.measured) == [here]
         measured = comparison.measured[here]
-        assert measured.errors == [0.5, float("inf")]
-        assert measured.shapes == [(2,), (1, 3)], "in the order of the truth"
-        assert measured.count == 3
+        assert measured.errors == [0.5, 1, float("inf")]
+        assert measured.shapes == [(2,), (1, 3), (2, 3)], "in the order of the truth"
+        assert measured.count == 4
+
+
+@pytest.mark.parametrize("call", [Call(""), Call("a.running_mean", STATISTICS)])
+def test_what_a_network_returns_or_keeps_has_its_shape(call):
+    comparison = Comparison({call: {"": np.zeros(3)}}, Plain())
+    comparison.compare(call, {"": np.zeros((1, 3))})
+    assert comparison.measured[call].errors == [float("inf")]
 
 
 def test_the_same_places_in_another_order_are_compared_by_name():
