@@ -311,9 +311,62 @@ class Own2(nn.BatchNorm3d):
 """
 
 
-def test_what_needs_a_person_is_listed_with_its_line() -> None:
-    document = parse(PERSON)
-    expected = [number for number, line in enumerate(PERSON.splitlines(), 1) if line.endswith("# person")]
+GIVEN = """\
+from torch import nn
+from dataclasses import dataclass, field
+import attr, argparse
+def f(m, norm_cfg, name, kw):
+    get_norm('bn')(16, momentum=.1)  # person
+    Norm[Norm.BATCH, 3](64, momentum=0.1)  # person
+    get_norm_layer("batch", 3, 4, momentum=.1)  # person
+    builds(nn.BatchNorm3d, momentum=.1)  # person
+    L(nn.BatchNorm3d)(momentum=.1)  # person
+    registry[nn.BatchNorm3d](64, 1e-5, .1)  # person
+    registry[nn.Conv3d](64, 1e-5, .1)
+    nn.Sequential(nn.BatchNorm3d(3), nn.ReLU())
+    SGD(net.parameters(), momentum=0.9)
+    norm_cfg.update(momentum=0.3)  # person
+    norm_cfg.update({'momentum': 0.3})  # person
+    norm_cfg.update(dict(momentum=0.3))  # person
+    norm_cfg.setdefault('momentum', .3)  # person
+    norm_cfg |= dict(momentum=0.3)  # person
+    kw.update(momentum=0.3)
+    if type(m).__name__ == 'BatchNorm3d':
+        m.momentum = 0.1  # person
+def g():
+    parser.add_argument('--bn-momentum', type=float, default=0.1)  # person
+    parser.add_argument('--momentum', type=float, default=0.9)
+    flags.DEFINE_float('bn_momentum', .1, 'help')  # person
+    x = cfg.get('bn_momentum', .1)  # person
+    m.momentum = 0.1
+def h(m):
+    if m.__class__.__name__.find('BatchNorm') != -1:
+        m.momentum = 0.1  # person
+class C:
+    bn_mom: float = field(default=.1)  # person
+    bn_momentum = attr.ib(default=.1)  # person
+    bn_eps: float = Field(0.1)  # person
+    momentum: float = field(default=.9)
+class Own(nn.BatchNorm3d):
+    def __init__(self, c, momentum=0.1, **kw):
+        kw.setdefault('momentum', .03)  # person
+        kw['momentum'] = 0.3  # person
+        super().__init__(c, **kw)  # person
+        self.momentum = momentum  # person
+        self.scale = 1e-3
+KW = dict(momentum=.1)
+KW['momentum'] = .2
+a = nn.BatchNorm3d(3, **KW)  # person
+KW2 = dict(momentum=.1)
+def later(): KW2.update(momentum=.2)
+b = nn.BatchNorm3d(3, **KW2)  # person
+"""
+
+
+@pytest.mark.parametrize("source", [PERSON, GIVEN])
+def test_what_needs_a_person_is_listed_with_its_line(source: str) -> None:
+    document = parse(source)
+    expected = [number for number, line in enumerate(source.splitlines(), 1) if line.endswith("# person")]
     assert sorted({document.place(each.span.start).line for each in document.needs_person}) == expected
 
 

@@ -53,9 +53,9 @@ def parse(text: str) -> PythonDocument:
         Malformed: it is no Python that this interpreter reads; with line and column.
         LimitExceeded: it nests too deep.
     """
-    reader = _Reader(Source(text))
     try:
         module = scopes_of(module_of(text))
+        reader = _Reader(Source(text), Names(module))
         roots = [root for scope in module.walked() for root in reader.roots(scope)]
         flow = Flow(module)
     except RecursionError as error:
@@ -121,7 +121,7 @@ class _Reader:
     """Makes nodes of syntax, each once, and remembers beside them what changing them takes."""
 
     source: Source
-    names: Names = field(default_factory=Names)
+    names: Names
     nodes: dict[ast.expr, Node] = field(default_factory=dict)
     waiting: list[ast.AST] = field(default_factory=list)
     layouts: dict[Mapping, Layout] = field(default_factory=dict)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from porter.configs.formats.python_source import Function, ScopeNode, statements
-from porter.configs.terms import CLASSES
+from porter.configs.terms import CLASSES, class_of
 
 _FRAMEWORKS = ("torch", "mindspore")
-_SETTINGS = frozenset({"eps", "momentum", "affine", "track_running_stats", "use_batch_statistics"})
+# The arguments that say how a batch normalisation computes.
+SETTINGS = frozenset({"eps", "momentum", "affine", "track_running_stats", "use_batch_statistics"})
 
 
 class Meaning(NamedTuple):
@@ -99,8 +100,7 @@ class Scope:
 
 def is_batchnorm(name: str) -> bool:
     """Whether a dotted name is that of a batch normalisation of PyTorch or MindSpore."""
-    parts = name.split(".")
-    return parts[0] in _FRAMEWORKS and parts[-1] in CLASSES
+    return class_of(name) is not None
 
 
 # What makes a mapping of its keyword arguments, in Python, MMEngine, OmegaConf and yacs; Config is MMEngine's alone.
@@ -204,7 +204,8 @@ def _bind_target(scope: Scope, target: ast.expr, value: ast.expr | None) -> None
 class Names:
     """The meanings of names in one file; each is worked out once."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: Scope) -> None:
+        self._changed = {(scope.holder(name), name) for scope in module.walked() for name in _changed(scope)}
         self._known: dict[tuple[Scope, str], Meaning] = {}
         self._chosen: dict[ast.expr, Meaning] = {}
 
@@ -266,13 +267,16 @@ class Names:
         return next((base for base in bases if base.certain and is_batchnorm(base.name)), Meaning())
 
     def literal(self, expression: ast.expr, scope: Scope) -> ast.expr | None:
-        """The dict that a name is bound to, where it is bound once and to one that is written out."""
+        """The dict that a name is bound to, where it is bound once, to one that is written out and stays so."""
         found = scope.found(expression.id) if isinstance(expression, ast.Name) else []
         value = found[0].value if len(found) == 1 and not found[0].is_parameter else None
         is_dict = isinstance(value, ast.Dict) or (
             isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "dict"
         )
-        return value if is_dict and isinstance(value, ast.expr) else None
+        is_changed = (
+            isinstance(expression, ast.Name) and (scope.holder(expression.id), expression.id) in self._changed
+        )
+        return value if is_dict and isinstance(value, ast.expr) and not is_changed else None
 
     def _bound(self, name: str, scope: Scope) -> Meaning:
         """What all bindings of `name` come to."""
@@ -292,6 +296,21 @@ class Names:
             return [Meaning()]
         found = [self.meaning(choice, scope) for choice in _choices(value)]
         return [Meaning(), *found] if is_parameter else found
+
+
+def _changed(scope: Scope) -> Iterator[str]:
+    """The names whose items a scope sets, or that it calls a method of which changes a mapping."""
+    for statement in statements(scope.node):
+        match statement:
+            case ast.Assign(targets=targets) | ast.Delete(targets=targets):
+                holders = [target.value for target in targets if isinstance(target, ast.Subscript)]
+            case ast.AugAssign(target=ast.Subscript(value=holder)):
+                holders = [holder]
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=holder, attr="update" | "setdefault" | "pop"))):
+                holders = [holder]
+            case _:
+                holders = []
+        yield from (holder.id for holder in holders if isinstance(holder, ast.Name))
 
 
 def _choices(value: ast.expr | None) -> list[ast.expr]:
@@ -325,7 +344,7 @@ def passes_all_on(node: ast.ClassDef) -> bool:
     if init is None:
         return True
     named = [parameter.arg for parameter, _ in parameters(init.args)][1:]
-    if init.args.kwarg is None or len(named) > 1 or not _SETTINGS.isdisjoint(named):
+    if init.args.kwarg is None or len(named) > 1 or not SETTINGS.isdisjoint(named):
         return False
     rest = init.args.kwarg.arg
     passed = [call for call in ast.walk(init) if isinstance(call, ast.Call) and is_super_init(call)]

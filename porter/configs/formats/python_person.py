@@ -7,15 +7,17 @@ import ast
 import re
 from collections.abc import Iterator
 
-from porter.configs.formats.python_names import Names, Scope, is_batchnorm, is_super_init, passes_all_on
+from porter.configs.formats.python_given import defined_by_a_call, handed_about, in_a_batchnorm, set_on_a_mapping
+from porter.configs.formats.python_names import SETTINGS, Names, Scope, is_batchnorm, is_super_init, passes_all_on
 from porter.configs.formats.python_source import Source, expressions, statements
 from porter.configs.tree import NeedsPerson
 
-_SETTINGS = ("momentum", "eps", "track_running_stats", "use_batch_statistics")
+_SETTINGS = SETTINGS - {"affine"}
 # Methods that give the layers of a network, in both frameworks.
 _LAYERS = ("modules", "named_modules", "children", "named_children", "cells", "cells_and_names", "name_cells")
 # The base class in torch.nn.modules.batchnorm and in mindspore.nn.layer.normalization.
 _BASES = ("_BatchNorm", "_NormBase")
+_CLASS = re.compile(r"(?:Sync)?BatchNorm(?:[123]d)?$")
 _NORM = re.compile(r"(?i)(^|_)(bn|batch_?norm|norm)\d*$")
 
 
@@ -23,9 +25,16 @@ def places_for_a_person(scope: Scope, names: Names, source: Source) -> dict[ast.
     """The places of one scope by their syntax, the scopes inside it left out."""
     layers = _layers(scope, names)
     found: dict[ast.AST, NeedsPerson] = {}
+    is_own = in_a_batchnorm(scope, names)
     for statement in statements(scope.node):
+        if set_on_a_mapping(statement, scope, names):
+            text = f"`{source.text_of(statement)}` changes settings of a batch normalisation"
+            found[statement] = NeedsPerson(source.span(statement), text)
+        for part, text in _fields(statement, source):
+            found[part] = NeedsPerson(source.span(part), text)
         for target in _targets(statement):
-            if target.attr in _SETTINGS and _is_layer(target.value, layers):
+            own = is_own and isinstance(target.value, ast.Name) and target.value.id == "self"
+            if target.attr in _SETTINGS and (own or _is_layer(target.value, layers)):
                 text = f"`{source.text_of(target)}` is set on a layer that exists already"
                 found[statement] = NeedsPerson(source.span(statement), text)
         waiting: list[ast.AST] = list(expressions(statement))
@@ -35,6 +44,15 @@ def places_for_a_person(scope: Scope, names: Names, source: Source) -> dict[ast.
                 found[part] = NeedsPerson(source.span(part), text)
             waiting += [] if isinstance(syntax, ast.JoinedStr) else ast.iter_child_nodes(syntax)
     return found
+
+
+def _fields(statement: ast.stmt, source: Source) -> Iterator[tuple[ast.expr, str]]:
+    """What a statement defines through a call."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name) | ast.Attribute(attr=name)], value=value):
+            yield from defined_by_a_call(name, value, source)
+        case ast.AnnAssign(target=ast.Name(id=name) | ast.Attribute(attr=name), value=value):
+            yield from defined_by_a_call(name, value, source)
 
 
 def _targets(statement: ast.stmt) -> list[ast.Attribute]:
@@ -60,7 +78,16 @@ def _layers(scope: Scope, names: Names) -> set[str]:
             for call in ast.walk(expression):
                 if isinstance(call, ast.Call) and _tests_for_class(call, scope, names):
                     found.add(ast.unparse(call.args[0]))
+                if isinstance(call, ast.Constant) and _CLASS.match(str(call.value)):
+                    # Tested by the class's name, which reads the same in both frameworks.
+                    found |= {*_set_on_names(scope)}
     return found
+
+
+def _set_on_names(scope: Scope) -> Iterator[str]:
+    """The variables of a scope that a setting is set on: the `m` of `m.momentum = 0.1`."""
+    targets = (target for statement in statements(scope.node) for target in _targets(statement))
+    yield from (target.value.id for target in targets if isinstance(target.value, ast.Name))
 
 
 def _is_layer(holder: ast.expr, layers: set[str]) -> bool:
@@ -92,6 +119,7 @@ def _of_expression(
         case ast.Call():
             for part in _passed_unseen(syntax, scope, names):
                 yield part, f"`{source.text_of(part)}` may hold settings of this batch normalisation"
+            yield from handed_about(syntax, scope, names, source)
 
 
 def _tests_for_class(call: ast.Call, scope: Scope, names: Names) -> bool:
