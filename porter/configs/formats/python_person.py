@@ -30,8 +30,8 @@ def places_for_a_person(scope: Scope, names: Names, source: Source) -> dict[ast.
         if set_on_a_mapping(statement, scope, names):
             text = f"`{source.text_of(statement)}` changes settings of a batch normalisation"
             found[statement] = NeedsPerson(source.span(statement), text)
-        for part, text in _fields(statement, source):
-            found[part] = NeedsPerson(source.span(part), text)
+        for number, text in _fields(statement, source):
+            found[number] = NeedsPerson(source.span(number), text)
         for target in _targets(statement):
             own = is_own and isinstance(target.value, ast.Name) and target.value.id == "self"
             if target.attr in _SETTINGS and (own or _is_layer(target.value, layers)):
