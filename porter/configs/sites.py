@@ -36,27 +36,14 @@ from porter.configs.walk import Role, Visit, partner, visits
 # No longer keys are taken for names of variables alone.
 _VARIABLE = 2
 
-__all__ = ["ClassName", "Found", "OtherUse", "Setting", "Site", "find"]
 
-
-def find(document: Document, settings: Sequence[tuple[str, str]] = ()) -> Found:
+def search(document: Document, told: Told) -> Found:
     """Search a config for settings of batch normalisations.
 
     Args:
         document: the config.
-        settings: the user's word: (pattern of a path, setting or "keep"); of several that match the last counts.
-
-    Raises:
-        UsageError: one of `settings` names no setting, or matches nothing.
+        told: the user's word, which the configs of one run heed together.
     """
-    told = Told(settings)
-    found = search(document, told)
-    told.demand_all_used()
-    return found
-
-
-def search(document: Document, told: Told) -> Found:
-    """`find` in one of several configs, which heed the user's word together."""
     return _Search(document, told).found()
 
 

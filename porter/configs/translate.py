@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from porter.configs.agreement import Use, clashes, named_after_the_shared
 from porter.configs.changes import Change, Remark, Translation, Undecision
 from porter.configs.doubled import notes_on_names
-from porter.configs.model import ClassName, Found, Setting, Site, Unread
-from porter.configs.references import decimal_of, text_of
+from porter.configs.model import Found, Setting, Site
+from porter.configs.references import decimal_of
 from porter.configs.rules import STAYS, Case, Outcome, outcome
-from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature, class_of
+from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature
 from porter.configs.told import KEEP, option
+from porter.configs.translate_names import FRAMEWORKS, NameTranslator
 from porter.configs.tree import Document, Expression, Place, Scalar, Splice
 from porter.errors import Undecided, UsageError
-
-_FRAMEWORKS: Mapping[Dialect, str] = {
-    "torch": "PyTorch",
-    "mindspore": "MindSpore",
-    "announced": "MindSpore",
-    "mint": "mindspore.mint",
-}
 
 
 def translate(
@@ -37,7 +31,7 @@ def translate(
 
     Args:
         document: the config.
-        found: what `find` found in it.
+        found: what a search found in it.
         to: torch, mindspore or mint.
         from_: whose terms settings are in that do not say so themselves; only such sites are then translated.
         signature: of mindspore.nn.
@@ -67,12 +61,7 @@ def _signed(dialect: Dialect, signature: Signature) -> Dialect:
 
 
 @dataclass
-class _Translator:
-    document: Document
-    to: Dialect
-    from_: Dialect | None
-    unsaid: Dialect | None
-    result: Translation
+class _Translator(NameTranslator):
     # Values that serve several sites are remarked on once.
     _suspected: set[int] = field(default_factory=set)
 
@@ -95,21 +84,13 @@ class _Translator:
             return _signed(site.dialect, signature)
         return site.dialect or self.unsaid
 
-    def _translates(self, source: Dialect) -> bool:
-        """Whether what is in the terms of `source` is to be said anew."""
-        if _FRAMEWORKS[source] == _FRAMEWORKS[self.to]:
-            return False
-        if self.from_:
-            return _FRAMEWORKS[source] == _FRAMEWORKS[self.from_]
-        return "torch" in (source, self.to)
-
     def _uses(self, site: Site, source: Dialect | None) -> list[Use]:
         """What becomes of each value of a site."""
         uses = []
         for setting in site.settings:
             for value in setting.values:
                 done = STAYS
-                if source and self._translates(source):
+                if source and self.translates(source):
                     done = outcome(
                         Case(setting, value, source, self.to, ".".join(site.path) or "the layer", self.document)
                     )
@@ -125,7 +106,7 @@ class _Translator:
 
     def _inverts(self, setting: Setting, source: Dialect) -> bool:
         inverts = TERMS[source].inverted != TERMS[self.to].inverted
-        return self._translates(source) and (inverts or setting.name != "momentum")
+        return self.translates(source) and (inverts or setting.name != "momentum")
 
     def _readings(self, site: Site, source: Dialect | None) -> Iterator[Use]:
         """What would become of a site in whichever terms it may be."""
@@ -253,61 +234,12 @@ class _Translator:
                     self._suspected.add(id(value))
                     use = Use(setting.path, setting.offset, "momentum", setting.entry, value)
                     self.result.warnings.append(self._remark(use, text))
-        is_another = _FRAMEWORKS[source] != _FRAMEWORKS[self.to]
-        if site.dialect and is_another and not self._translates(source):
+        is_another = FRAMEWORKS[source] != FRAMEWORKS[self.to]
+        if site.dialect and is_another and not self.translates(source):
             first = site.settings[0]
             use = Use(site.path, first.offset, "", first.entry, None)
-            text = f"it is in the terms of {_FRAMEWORKS[source]}: left alone; --from {site.dialect} translates it"
+            text = f"it is in the terms of {FRAMEWORKS[source]}: left alone; --from {site.dialect} translates it"
             self.result.notes.append(self._remark(use, text))
-
-    def classes(self, classes: Sequence[ClassName]) -> None:
-        """Rename the classes that are written out."""
-        for name in classes:
-            if not self._translates(name.dialect):
-                continue
-            path, place = ".".join(name.path), self.document.place(name.span.start)
-            before = self.document.text[name.span.start : name.span.end]
-            if not name.class_name:
-                text = f"no rule says what {before} is in {_FRAMEWORKS[self.to]}"
-                self.result.needs_person.append(Remark(path, "class", text, place))
-                continue
-            after = f"{TERMS[self.to].package}.{name.class_name}"
-            if name.scalar and isinstance(name.scalar.value, str):
-                after = name.scalar.value.replace(text_of(name.scalar), after)
-                after = self.document.spelled(after, name.scalar) or after
-            self.result.changes.append(self._renamed(path, "class", name.dialect, name.span, after))
-            if name.class_name == "SyncBatchNorm" and self.to != "torch":
-                text = "MindSpore's SyncBatchNorm takes 2-D and 4-D data only: BatchNorm3d serves a 3-D network"
-                self.result.warnings.append(Remark(path, "class", text, place))
-
-    def unread(self, places: Sequence[Unread]) -> None:
-        """Tell of what may hold settings and is not read, in whichever terms it may be."""
-        for one in places:
-            source = one.dialect or self.unsaid
-            if source is None or self._translates(source):
-                place = self.document.place(one.span.start)
-                self.result.needs_person.append(Remark(".".join(one.path), "", one.text, place))
-
-    def imports(self) -> None:
-        """Rename the packages that bring in nothing but batch normalisations, and tell of the others."""
-        for statement in self.document.imports:
-            known = class_of(f"{statement.package}.BatchNorm3d") or class_of(f"{statement.package}.nn.BatchNorm3d")
-            if not known or not self._translates(known[0]):
-                continue
-            if statement.alone:
-                package = TERMS[self.to].package
-                self.result.changes.append(self._renamed("", "import", known[0], statement.span, package))
-            else:
-                text = f"`{statement.text}` still names {_FRAMEWORKS[known[0]]}"
-                place = self.document.place(statement.span.start)
-                self.result.notes.append(Remark("", "import", text, place))
-
-    def _renamed(self, path: str, what: str, source: Dialect, span: tuple[int, int], after: str) -> Change:
-        start, end = span
-        before = self.document.text[start:end]
-        place, why = self.document.place(start), f"{_FRAMEWORKS[self.to]}'s name of it"
-        rule = f"{source} {what} -> {self.to} {what}"
-        return Change(path, what, before, after, rule, why, place, (Splice(start, end, after),))
 
     def _remark(self, use: Use, text: str) -> Remark:
         return Remark(".".join(use.path), use.name, text, self._place(use))

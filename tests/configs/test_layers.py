@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from translations import PARSERS, Format
+from translations import PARSERS, Format, find
 
 from porter.configs.layers import Said, of_layers, values_in
-from porter.configs.sites import find
 from porter.configs.terms import Dialect
 from porter.configs.tree import Place
 from porter.layers.settings import Value

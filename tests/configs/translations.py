@@ -8,15 +8,25 @@ from typing import Literal
 from porter.configs.changes import Remark, Translation
 from porter.configs.doubled import ask_of_doubled
 from porter.configs.formats import json, python, toml, yaml
+from porter.configs.model import Found
 from porter.configs.proof import demand_only
-from porter.configs.sites import find
+from porter.configs.sites import search
 from porter.configs.terms import Dialect, Signature
+from porter.configs.told import Told
 from porter.configs.translate import translate
-from porter.configs.tree import spliced, undone
+from porter.configs.tree import Document, spliced, undone
 
 Format = Literal["json", "yaml", "python", "toml"]
 PARSERS = {"json": json.parse, "yaml": yaml.parse, "python": python.parse, "toml": toml.parse}
 Settings = tuple[tuple[str, str], ...]
+
+
+def find(document: Document, settings: Settings = ()) -> Found:
+    """What is found, where all that the user says means something."""
+    told = Told(settings)
+    found = search(document, told)
+    told.demand_all_used()
+    return found
 
 
 def certain(text: str, format: Format = "yaml", settings: Settings = ()) -> list[str]:
