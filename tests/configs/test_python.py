@@ -87,6 +87,7 @@ TORCH, MINDSPORE, MINT = (f"{package}.BatchNorm3d" for package in ("torch.nn", "
         ("from torch import nn\n[nn.BatchNorm3d][0](8)", TORCH),
         ("from torch import nn\n(nn.BatchNorm3d if a else nn.BatchNorm2d)(8)", TORCH),
         ("from torch import nn\nfor B in (nn.BatchNorm3d, nn.BatchNorm2d): B(8)", TORCH),
+        ("from torch import nn\nx = [B(8) for B in [nn.BatchNorm3d, nn.BatchNorm2d]]", TORCH),
         ("from torch import nn\n(B := nn.BatchNorm3d)(8)", TORCH),
         ("import functools as f\nfrom torch import nn\nA = f.partial(nn.BatchNorm3d, eps=1)\ndef g(): A(8)", TORCH),
         # A local function, a relative import, and a package of the user's that is called nn.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from porter.configs.formats.python_source import Function, ScopeNode, statements
+from porter.configs.formats.python_source import Function, ScopeNode, expressions, statements
 from porter.configs.terms import CLASSES, class_of
 
 _FRAMEWORKS = ("torch", "mindspore")
@@ -123,6 +123,7 @@ def scopes_of(module: ast.Module) -> Scope:
             _bind_parameters(scope, scope.node.args)
         for statement in statements(scope.node):
             _bind(scope, statement)
+            _bind_comprehensions(scope, statement)
             if isinstance(statement, Function | ast.ClassDef):
                 inside = Scope(statement, f"{scope.name}.{statement.name}".lstrip("."), scope)
                 scope.children.append(inside)
@@ -171,6 +172,18 @@ def _bind(scope: Scope, statement: ast.stmt) -> None:
                 _bind_target(scope, item, None)
         case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
             scope.bind(statement.name, statement)
+
+
+def _bind_comprehensions(scope: Scope, statement: ast.stmt) -> None:
+    """Bind what runs over a list that is written out: `B` of `[B(3) for B in (nn.BatchNorm2d, nn.BatchNorm3d)]`."""
+    for expression in expressions(statement):
+        for part in ast.walk(expression):
+            match part:
+                case ast.comprehension(
+                    target=ast.Name() as target, iter=ast.Tuple(elts=values) | ast.List(elts=values)
+                ):
+                    for value in values:
+                        _bind_target(scope, target, value)
 
 
 def _imported(statement: ast.ImportFrom, package: str) -> Iterator[tuple[str, str]]:
