@@ -44,14 +44,12 @@ class Terms:
 
     Attributes:
         package: where its classes live; a config's dotted name starts with it.
-        momentum: the value it has where none is given.
-        inverted: its momentum is the weight of the old value.
+        inverted: its momentum is the weight of the old value, by default 0.9; else that of the new batch, 0.1.
         positional: the names of positional arguments, in order, by class.
         keywords: names of further arguments, by keyword only.
     """
 
     package: str
-    momentum: str
     inverted: bool
     positional: Mapping[str, tuple[str, ...]]
     keywords: tuple[str, ...] = ()
@@ -64,14 +62,14 @@ class Terms:
 def _like_torch(package: str, *last: str, keywords: tuple[str, ...] = ()) -> Terms:
     plain = dict.fromkeys(CLASSES[:3], (*SHARED, TRACK, *last))
     sync = {"SyncBatchNorm": (*SHARED, TRACK, "process_group", *last)}
-    return Terms(package, "0.1", False, {**plain, **sync}, keywords)
+    return Terms(package, False, {**plain, **sync}, keywords)
 
 
 def _classic() -> Terms:
     shared = (*SHARED, *INITIAL, USE_BATCH)
     flat = dict.fromkeys(CLASSES[:2], (*shared, "data_format", "dtype"))
     deep = {"BatchNorm3d": (*shared, "dtype"), "SyncBatchNorm": (*shared, "process_groups", "dtype")}
-    return Terms("mindspore.nn", "0.9", True, {**flat, **deep})
+    return Terms("mindspore.nn", True, {**flat, **deep})
 
 
 TERMS: Mapping[Dialect, Terms] = {

@@ -26,6 +26,9 @@ from porter.configs.tree import Document, Entry, ListNode, Mapping, Node, Scalar
 
 _UNKNOWN = Named("unknown")
 
+# (path, entry, the mapping it is written in), those merged into it included.
+_Entries = Sequence[tuple[Path, Entry, Mapping]]
+
 
 @dataclass(frozen=True)
 class Role:
@@ -58,7 +61,7 @@ class Visit:
         node: the mapping.
         path: the keys and list indexes down to it.
         role: what it is there.
-        entries: (path, entry, the mapping it is written in), those merged into it included.
+        entries: as above.
         is_first: it was not looked at before; an aliased mapping is looked at wherever it stands.
         offset: the character where it stands, or its alias.
         kept: the user says that it shall stay as it is.
@@ -67,7 +70,7 @@ class Visit:
     node: Mapping
     path: Path
     role: Role
-    entries: Sequence[tuple[Path, Entry, Mapping]]
+    entries: _Entries
     is_first: bool
     offset: int
     kept: bool
@@ -101,12 +104,12 @@ class _Walk:
         while waiting:
             stop = waiting.pop()
             if isinstance(stop.node, Mapping):
-                role = _beside_optimizers(_role(stop.node, stop.key, stop.hint), stop)
+                entries = _entries(stop.node, stop.path)
+                role = _beside_optimizers(_role(stop.node, entries, stop.key, stop.hint), entries, stop)
                 roles = self.seen.setdefault(id(stop.node), set())
                 again = role in roles
                 if again and role.kind != "plain":
                     continue
-                entries = _entries(stop.node, stop.path)
                 kept = stop.kept or self.kept(stop.path)
                 visit = Visit(stop.node, stop.path, role, entries, not roles, stop.offset, kept)
                 roles.add(role)
@@ -153,19 +156,21 @@ def visits(document: Document, references: References, kept: Callable[[Path], bo
         yield from walk.visits(_Stop(root.node, path, root.name, root.node.span.start))
 
 
-def _role(mapping: Mapping, key: str, hint: Role | None) -> Role:
-    role = _role_of_call(mapping) if mapping.callee is not None else _role_of_entries(mapping, key, hint)
+def _role(mapping: Mapping, entries: _Entries, key: str, hint: Role | None) -> Role:
+    role = _role_of_call(mapping) if mapping.callee is not None else _role_of_entries(entries, key, hint)
+    if role.kind == "plain" and not mapping.is_scope:
+        role = _beside_a_norm(entries)
     if role.is_batch_norm or mapping.is_scope:
         return role
-    name = next((name for _, entry, _ in _entries(mapping, ()) for name in _classes_in(entry.value)), None)
+    name = next((name for _, entry, _ in entries for name in _classes_in(entry.value)), None)
     return Role("doubt", name, f"{name.class_name} is named beside it") if name else role
 
 
-def _role_of_entries(mapping: Mapping, key: str, hint: Role | None) -> Role:
-    name = _class_entry(mapping)
+def _role_of_entries(entries: _Entries, key: str, hint: Role | None) -> Role:
+    name = _class_entry(entries)
     if name:
         role = _role_named(named(text_of(name)), key)
-        if role and role.is_batch_norm and not (names_norms(key) or is_section(key) or _describes_a_layer(mapping)):
+        if role and role.is_batch_norm and not (names_norms(key) or is_section(key) or _describes_a_layer(entries)):
             return _doubt(f"{text_of(name)} may name something else than what has these settings")
         if role:
             return role
@@ -174,9 +179,7 @@ def _role_of_entries(mapping: Mapping, key: str, hint: Role | None) -> Role:
         return hint
     if is_section(key):
         return Role("section")
-    if names_norms(key):
-        return _doubt("it may be another normalisation's")
-    return PLAIN if mapping.is_scope else _beside_a_norm(mapping)
+    return _doubt("it may be another normalisation's") if names_norms(key) else PLAIN
 
 
 def _classes_in(node: Node) -> Iterator[Named]:
@@ -188,9 +191,8 @@ def _classes_in(node: Node) -> Iterator[Named]:
                 yield name
 
 
-def _beside_a_norm(mapping: Mapping) -> Role:
+def _beside_a_norm(entries: _Entries) -> Role:
     """The role of settings beside `norm: batchnorm`: most often they are a whole training's."""
-    entries = _entries(mapping, ())
     scalars = ((e.name, text_of(e.value)) for _, e, _ in entries if isinstance(e.value, Scalar))
     for name, text in scalars:
         names_one = names_norms(name) and named(text).kind in ("batch norm", "perhaps")
@@ -199,18 +201,18 @@ def _beside_a_norm(mapping: Mapping) -> Role:
     return PLAIN
 
 
-def _beside_optimizers(role: Role, stop: _Stop) -> Role:
+def _beside_optimizers(role: Role, entries: _Entries, stop: _Stop) -> Role:
     """`role`, in doubt where an optimizer's settings are as likely: below one, or beside a learning rate."""
-    if role.kind not in ("layer", "section") or role.named.class_name or not isinstance(stop.node, Mapping):
+    if role.kind not in ("layer", "section") or role.named.class_name:
         return role
     around = next((key for key in stop.path if is_optimizer(key)), None)
-    beside = around or _of_optimizers(_entries(stop.node, ()))
+    beside = around or _of_optimizers(entries)
     if beside is None:
         return role
     return Role("doubt", role.named, f"it may be an optimizer's: {'below' if around else 'beside'} {beside}")
 
 
-def _of_optimizers(entries: Sequence[tuple[Path, Entry, Mapping]]) -> str | None:
+def _of_optimizers(entries: _Entries) -> str | None:
     return next((entry.name for _, entry, _ in entries if is_optimizers(entry.name)), None)
 
 
@@ -238,20 +240,20 @@ def _doubt(why: str) -> Role:
     return Role("doubt", _UNKNOWN, why)
 
 
-def _describes_a_layer(mapping: Mapping) -> bool:
+def _describes_a_layer(entries: _Entries) -> bool:
     """Whether a mapping says by its keys that it is a layer: a class, or a name and nothing but arguments."""
-    names = [entry.name for _, entry, _ in _entries(mapping, ())]
+    names = [entry.name for _, entry, _ in entries]
     ranks = [rank for name in names if (rank := class_key_rank(name)) is not None]
     if min(ranks) < FIRST_VAGUE_RANK:
         return True
     return all(class_key_rank(n) is not None or plain_setting(n) or holds_arguments(n) for n in names)
 
 
-def _class_entry(mapping: Mapping) -> Scalar | None:
+def _class_entry(entries: _Entries) -> Scalar | None:
     """The value that names the class of what a mapping describes."""
     ranked = [
         (rank, entry.value)
-        for _, entry, _ in _entries(mapping, ())
+        for _, entry, _ in entries
         if (rank := class_key_rank(entry.name)) is not None and isinstance(entry.value, Scalar)
     ]
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
