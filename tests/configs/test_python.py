@@ -352,6 +352,7 @@ class Own(nn.BatchNorm3d):
     def __init__(self, c, momentum=0.1, **kw):
         kw.setdefault('momentum', .03)  # person
         kw['momentum'] = 0.3  # person
+        kw['device'] = None
         super().__init__(c, **kw)  # person
         self.momentum = momentum  # person
         self.scale = 1e-3

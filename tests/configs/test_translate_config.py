@@ -396,6 +396,15 @@ def test_what_one_file_writes_and_another_computes_with_is_asked_for(tmp_path: P
     assert (tmp_path / "c.yaml").read_text() == "model: {bn_momentum: 0.1}\n"
 
 
+def test_an_imported_constant_is_translated_once(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("BN_MOMENTUM = 0.1\n")
+    (tmp_path / "b.py").write_text("import torch\nfrom a import BN_MOMENTUM as m\ntorch.nn.BatchNorm3d(3, 1e-5, m)\n")
+    options = ConfigOptions("mindspore", "torch", settings=[("BN_MOMENTUM", "momentum")])
+    with pytest.raises(Undecided, match="settings of batch norm") as raised:
+        translate_config(tmp_path, options)
+    assert "b.py:3:31" in raised.value.details[0]
+
+
 def test_in_a_run_of_its_own_a_file_says_which_names_must_stay(tmp_path: Path) -> None:
     path = tmp_path / "m.py"
     path.write_text("from torch import nn\nf = nn.BatchNorm3d(3, momentum=cfg.model.bn_momentum)\n")
