@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
+from porter.configs.formats.yaml_reader import Reader, end_of, span_of
 from porter.configs.tree import (
     DEEPEST,
     Entry,
@@ -89,20 +90,6 @@ def compose(text: str) -> Composed:
         raise malformed(text, error.position, f"is no YAML: {error.reason}") from error
 
 
-class _Reader(yaml.SafeLoader):
-    """PyYAML's parser, remembering the tokens whose places no event tells."""
-
-    last: Any = None
-    key_start: int | None = None
-
-    def get_token(self) -> Any:
-        token = super().get_token()  # type: ignore[no-untyped-call]
-        self.last = token
-        if isinstance(token, yaml.KeyToken):
-            self.key_start = token.start_mark.index
-        return token
-
-
 class _Child(NamedTuple):
     """A node where it is written: for an alias the alias's characters, else anchor and tag included."""
 
@@ -126,7 +113,7 @@ class _Open:
 class _Composer:
     def __init__(self, text: str) -> None:
         self._text = text
-        self._reader: Any = _Reader(text)
+        self._reader: Any = Reader(text)
         self._open: list[_Open] = []
         self._anchors: dict[str, Node | None] = {}
         self._anchored_at: dict[str, int] = {}
@@ -135,11 +122,11 @@ class _Composer:
     def composed(self) -> Composed:
         for event in self._events():
             if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag:
-                self._result.tags.append((_span(event), event.tag))
+                self._result.tags.append((span_of(event), event.tag))
             if isinstance(event, yaml.DocumentStartEvent):
                 self._anchors = {}
             elif isinstance(event, yaml.AliasEvent):
-                self._add(_Child(self._repeated(event), _span(event)))
+                self._add(_Child(self._repeated(event), span_of(event)))
             elif isinstance(event, yaml.ScalarEvent):
                 self._add(self._scalar(event))
             elif isinstance(event, yaml.CollectionStartEvent):
@@ -162,7 +149,7 @@ class _Composer:
         """Remember where the key starts that `event` begins, its question mark included."""
         here = self._open[-1] if self._open else None
         if here and here.style and len(here.children) % 2 == 0 and isinstance(event, yaml.NodeEvent):
-            start = _span(event).start
+            start = span_of(event).start
             here.key_starts.append(start if self._reader.key_start is None else self._reader.key_start)
         if isinstance(event, yaml.NodeEvent):
             self._reader.key_start = None
@@ -184,7 +171,7 @@ class _Composer:
         self._anchored_at[anchor] = at
 
     def _repeated(self, event: yaml.AliasEvent) -> Node:
-        name, at = str(event.anchor), _span(event).start
+        name, at = str(event.anchor), span_of(event).start
         if name not in self._anchors:
             raise malformed(self._text, at, f"the alias *{name} repeats nothing that stands before it")
         node = self._anchors[name]
@@ -194,10 +181,10 @@ class _Composer:
         return node
 
     def _scalar(self, event: yaml.ScalarEvent) -> _Child:
-        written, token = _span(event), self._reader.last
+        written, token = span_of(event), self._reader.last
         is_there = isinstance(token, yaml.ScalarToken) and written.start < written.end
         start = token.start_mark.index if is_there else written.end
-        span = Span(start, max(start, _end(self._text, start, written.end)))
+        span = Span(start, max(start, end_of(self._text, start, written.end)))
         tag = event.tag
         if tag is None or tag == "!":
             tag = self._reader.resolve(yaml.ScalarNode, event.value, event.implicit)
@@ -222,8 +209,8 @@ class _Composer:
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         if len(self._open) >= DEEPEST:
-            raise too_deep(self._text, _span(event).start)
-        written = _span(event)
+            raise too_deep(self._text, span_of(event).start)
+        written = span_of(event)
         self._name_anchor(event.anchor, written.start, None)
         style, start = None, written.end
         if isinstance(event, yaml.MappingStartEvent):
@@ -242,8 +229,8 @@ class _Composer:
 
     def _closed(self, event: yaml.CollectionEndEvent) -> _Child:
         done = self._open.pop()
-        end = _span(event).end
-        if _span(event).start == end:  # no bracket: the event tells where the next token is
+        end = span_of(event).end
+        if span_of(event).start == end:  # no bracket: the event tells where the next token is
             end = done.children[-1].span.end
         span = Span(done.start, end)
         children = [child.node for child in done.children]
@@ -300,14 +287,3 @@ class _Composer:
         return malformed(
             self._text, second.span.start, f"the key {name!r} is here twice", found=f"the first at {where}"
         )
-
-
-def _span(event: yaml.Event) -> Span:
-    assert event.start_mark is not None
-    assert event.end_mark is not None
-    return Span(event.start_mark.index, event.end_mark.index)
-
-
-def _end(text: str, start: int, end: int) -> int:
-    """The end of a scalar without the line breaks that PyYAML counts to a block scalar."""
-    return start + len(text[start:end].rstrip()) if text[start : start + 1] in ("|", ">") else end
