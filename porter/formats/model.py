@@ -99,7 +99,8 @@ class OptimizerDict:
 
     Attributes:
         key: dotted path in the file.
-        param_groups: as PyTorch keeps them, with plain settings only; `params` counts parameters from 0 on.
+        param_groups: as PyTorch keeps them, with plain settings and numbers that are tensors, those as in `state`;
+            `params` counts parameters from 0 on.
         state: number of a parameter -> slot (`exp_avg`) -> tensor, whose name in `Checkpoint.tensors` is its path in
             the file, or plain number.
         left_out: entries that are neither tensors nor plain.
@@ -112,7 +113,8 @@ class OptimizerDict:
 
     @property
     def tensor_names(self) -> list[str]:
-        return [v.name for slots in self.state.values() for v in slots.values() if isinstance(v, TensorSpec)]
+        parts = (*self.param_groups, *self.state.values())
+        return [value.name for part in parts for value in part.values() if isinstance(value, TensorSpec)]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 from porter.errors import LimitExceeded, Malformed, Undecided, Unsupported
 from porter.formats.model import LeftOut, OptimizerDict
+from porter.formats.numpy_scalars import numpy_number
 from porter.formats.pickle_records import Record
 from porter.formats.torch_mappings import entry_of, mapping_entries
 from porter.formats.torch_modules import is_module
@@ -74,12 +76,12 @@ def _optimizers(root: Any) -> Iterator[tuple[str, Record]]:
 
 
 def _read(key: str, value: Record) -> tuple[OptimizerDict, list[PickledTensor]]:
-    groups, numbers, left_out = _groups(key, entry_of(value, "param_groups"))
+    tensors: list[PickledTensor] = []
+    groups, numbers, left_out = _groups(key, entry_of(value, "param_groups"), tensors)
     place = {number: i for i, number in enumerate(numbers)}
     if len(place) < len(numbers):
         raise Malformed("a parameter is in two groups", entry=f"{key}.param_groups")
     state: dict[int, dict[str, Any]] = {}
-    tensors: list[PickledTensor] = []
     looked_at = 0
     for number, slots in mapping_entries(entry_of(value, "state")) or ():
         if type(number) is not int or number not in place:
@@ -105,8 +107,13 @@ def _read(key: str, value: Record) -> tuple[OptimizerDict, list[PickledTensor]]:
     return OptimizerDict(key, groups, state, tuple(left_out)), tensors
 
 
-def _groups(key: str, value: list[Any]) -> tuple[tuple[dict[str, Any], ...], list[int], list[LeftOut]]:
-    """The groups with their parameters renumbered from 0 on, the numbers they had, and what cannot be carried."""
+def _groups(
+    key: str, value: list[Any], tensors: list[PickledTensor]
+) -> tuple[tuple[dict[str, Any], ...], list[int], list[LeftOut]]:
+    """The groups with their parameters renumbered from 0 on, the numbers they had, and what cannot be carried.
+
+    Settings that are tensors, such as the learning rate of an optimizer for torch.compile, join `tensors`.
+    """
     groups: list[dict[str, Any]] = []
     numbers: list[int] = []
     left_out: list[LeftOut] = []
@@ -121,10 +128,17 @@ def _groups(key: str, value: list[Any]) -> tuple[tuple[dict[str, Any], ...], lis
         for name, setting in entries:
             if name == "params":
                 settings[name] = list(range(len(numbers), len(numbers) + len(params)))
-            elif type(name) is str and _is_plain(setting):
-                settings[name] = setting
+                continue
+            where = f"{key}.param_groups.{i}.{name}".removeprefix(".")
+            plain = numpy_number(setting) if isinstance(setting, Record) else setting
+            tensor = pickled_tensor(where, setting)
+            if type(name) is str and tensor and prod(tensor.spec.shape) == 1:
+                settings[name] = tensor.spec
+                tensors.append(tensor)
+            elif type(name) is str and _is_plain(plain):
+                settings[name] = plain
             else:
-                left_out.append(LeftOut(f"{key}.param_groups.{i}.{name}", type(setting).__name__))
+                left_out.append(LeftOut(where, type(setting).__name__))
         numbers += params
         groups.append(settings)
     return tuple(groups), numbers, left_out

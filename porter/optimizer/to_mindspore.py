@@ -8,10 +8,11 @@ from math import sqrt
 from typing import Any
 
 from porter.errors import Malformed, Undecided, Unsupported, UsageError
+from porter.formats.dtypes import FLOAT32
 from porter.formats.model import OptimizerDict, TensorSpec
 from porter.formats.transfer import TensorReader
 from porter.optimizer.classes import AMSGRAD, AUTO, CLASSES, MOMENTUM, OptimizerClass
-from porter.optimizer.counters import TYPES, as_count, encoded, power, read_number
+from porter.optimizer.counters import TYPES, as_count, encoded, power, read_number, shortest
 from porter.optimizer.model import Carried
 from porter.optimizer.numbering import parameters_of
 from porter.plan import Fate, Plan, Step
@@ -51,21 +52,21 @@ def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | No
         UsageError: `wanted` is no class for this state.
         Malformed: the state contradicts the network.
     """
-    found = source.checkpoint.optimizer
-    assert found is not None
+    assert source.checkpoint.optimizer is not None
+    found, group_steps = _with_numbers(source, source.checkpoint.optimizer)
     kind = _kind(source, found, wanted, recorded)
     names, notes = _parameters(plan, source, recorded, declared)
     parameters = _network_steps(plan, source, names)
     counts = _counts(source, found)
     done = _steps_done(counts, recorded)
     given = _Translation(found, kind, parameters, counts, done)
-    steps = [*_counter_steps(given), *_moment_steps(given)]
+    steps = [*group_steps, *_counter_steps(given), *_moment_steps(given)]
     taken = {step.source.name for step in steps if step.source}
     for slots in found.state.values():
         for slot, value in slots.items():
             if isinstance(value, TensorSpec) and value.name not in taken:
                 steps.append(Step(value, None, "dropped", _why_dropped(kind, slot), optimizer=True))
-    own = set(found.tensor_names)
+    own = set(source.checkpoint.optimizer.tensor_names)
     network = [step for step in plan.steps if not (step.source and step.source.name in own)]
     mine = tuple(step.target.name for step in parameters if step.target)
     carried = Carried(
@@ -78,6 +79,20 @@ def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | No
     )
     order = recorded.order if recorded else ()
     return replace(plan, steps=_in_order([*network, *steps], order), optimizer=carried)
+
+
+def _with_numbers(source: Source, found: OptimizerDict) -> tuple[OptimizerDict, list[Step]]:
+    """The same with settings that are tensors as the numbers in them, and the steps of those tensors."""
+    groups, steps = [dict(group) for group in found.param_groups], []
+    with TensorReader(source.checkpoint) as reader:
+        for group in groups:
+            for name, value in group.items():
+                if isinstance(value, TensorSpec):
+                    number = read_number(reader, value.name)
+                    group[name] = shortest(number) if value.dtype is FLOAT32 else number
+                    reason = f"a setting, the number {group[name]:g}"
+                    steps.append(Step(value, None, "dropped", reason, optimizer=True))
+    return replace(found, param_groups=tuple(groups)), steps
 
 
 def _in_order(steps: list[Step], order: tuple[str, ...]) -> tuple[Step, ...]:

@@ -131,6 +131,30 @@ def test_every_moment_lies_under_its_own_parameters_name(maker: str, tmp_path: P
     assert compared == (6 if maker == "a frozen stem" else 7)
 
 
+@pytest.mark.parametrize(
+    "rate",
+    [torch.tensor(0.003), torch.tensor([0.003], dtype=torch.float64), np.float64(0.003), np.float32(0.003)],
+    ids=["float32 tensor", "float64 tensor", "numpy.float64", "numpy.float32"],
+)
+def test_a_learning_rate_of_any_type_travels_as_its_number(rate: Any, tmp_path: Path) -> None:
+    net, optimizer = trained(lambda net: torch.optim.Adam(net.parameters(), 0.003))
+    state = optimizer.state_dict()
+    state["param_groups"][0]["lr"] = rate
+    torch.save({"state_dict": net.state_dict(), "optimizer": state}, tmp_path / "a.pth")
+    found = back(tmp_path, tmp_path / "a.pth")["optimizer"]
+    assert mindspore.load_checkpoint(str(tmp_path / "a.ckpt"))["learning_rate"].asnumpy() == np.float32(0.003)
+    assert found["param_groups"][0]["lr"] == pytest.approx(0.003, rel=1e-7)
+    assert_equal(optimizer.state_dict()["state"], found["state"])
+
+
+def test_a_learning_rate_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    net, optimizer = trained(MAKERS["Adam"])
+    state = optimizer.state_dict()
+    state["param_groups"][0]["lr"] = torch.zeros(2)
+    torch.save({"state_dict": net.state_dict(), "optimizer": state}, tmp_path / "a.pth")
+    fails(Unsupported, "the learning rate is no plain number", tmp_path / "a.pth")
+
+
 @pytest.mark.parametrize("steps", [0, 1, 1500])
 def test_any_number_of_steps_returns(steps: int, tmp_path: Path) -> None:
     net, optimizer = trained(MAKERS["Adam"], steps=1)
