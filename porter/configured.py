@@ -17,6 +17,7 @@ from porter.configs.writing import staged
 from porter.errors import UsageError
 from porter.layers.kinds import Dialect
 from porter.layers.settings import Given
+from porter.proof import FileHash, hashes
 from porter.source import Source
 
 
@@ -28,6 +29,8 @@ class Configs:
         source: the checkpoint, its layers with the settings that only its config knows.
         given: layer -> settings on the output's side, where the config there says them.
         notes: remarks for the user.
+        files: the source's config and, where there is one, the output's.
+        hashes: of their bytes.
         translation: of the config, where it is translated in the same go.
         force: the translated config may replace a file.
     """
@@ -35,6 +38,8 @@ class Configs:
     source: Source
     given: Mapping[str, Mapping[str, Given]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    hashes: tuple[FileHash, ...] = ()
     translation: ConfigTranslation | None = None
     force: bool = False
 
@@ -88,11 +93,13 @@ def translated(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
     known, source = _of_source(source, files.source, told)
     if files.output is None:
         told.demand_all_used()
-        return Configs(source, notes=known.notes)
+        return Configs(source, notes=known.notes, files=(files.source,), hashes=hashes([files.source]))
     options = ConfigOptions(to, source.dialect, settings=files.settings, rules=files.rules)
     translation = planned(files.source, options, output=files.output)
     given = in_output(known, _translated_side(translation, to, told))
-    return Configs(source, given, known.notes, translation, files.force)
+    (written,) = translation.outputs
+    hashed = FileHash.of(files.source.name, written.raw), FileHash.of(files.output.name, written.content)
+    return Configs(source, given, known.notes, (files.source, files.output), hashed, translation, files.force)
 
 
 def compared(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
@@ -108,7 +115,8 @@ def compared(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
     known, source = _of_source(source, files.source, told)
     target = read_side(files.output, to, told)
     told.demand_all_used()
-    return Configs(source, in_output(known, target), known.notes)
+    both = files.source, files.output
+    return Configs(source, in_output(known, target), known.notes, both, hashes(both))
 
 
 def _of_source(source: Source, path: Path, told: Told) -> tuple[Configured, Source]:

@@ -38,6 +38,10 @@ class FileHash:
     sha256: str
 
     @classmethod
+    def of(cls, name: str, content: bytes) -> FileHash:
+        return cls(name, len(content), sha256(content).hexdigest())
+
+    @classmethod
     def from_json(cls, value: dict[str, Any]) -> FileHash:
         """Raises KeyError or TypeError where it is none."""
         return cls(of_type(str, value["name"]), of_type(int, value["size"]), of_type(str, value["sha256"]))
@@ -52,6 +56,7 @@ class Circumstances:
         versions: as `porter.versions.environment` gives them.
         options: how layers were run, and which networks said how they are configured.
         source, output: the files of each side; of a sharded checkpoint the index, then the shards.
+        configs: the model configs that said how layers are configured, the source's first.
     """
 
     date: str
@@ -59,6 +64,7 @@ class Circumstances:
     options: Mapping[str, Option]
     source: tuple[FileHash, ...]
     output: tuple[FileHash, ...]
+    configs: tuple[FileHash, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,10 +77,12 @@ class Circumstances:
             if isinstance(told, (dict, list)):
                 raise TypeError(f"{told!r:.60} is no single value")
         date = datetime.fromisoformat(of_type(str, value["date"]))
-        source, output = (
-            tuple(FileHash.from_json(entry) for entry in list_of(dict, value[side])) for side in ("source", "output")
+        source, output, configs = (
+            tuple(FileHash.from_json(entry) for entry in list_of(dict, value[files]))
+            for files in ("source", "output", "configs")
         )
-        return cls(date.isoformat(), {name: v and str(v) for name, v in versions.items()}, options, source, output)
+        told = {name: version and str(version) for name, version in versions.items()}
+        return cls(date.isoformat(), told, options, source, output, configs)
 
 
 @dataclass(frozen=True)
@@ -144,14 +152,14 @@ class Witness:
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def circumstances(self, options: Mapping[str, Option]) -> Circumstances:
+    def circumstances(self, options: Mapping[str, Option], configs: tuple[FileHash, ...] = ()) -> Circumstances:
         source, output = (found.result() for found in self._hashes)
         paths = [path for side in self._sides for path in side]
         for path, before in zip(paths, self._stamps, strict=True):
             if _stamp(path) != before:
                 raise InputError("changed while it was verified", file=path, hint="Run it again.")
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        return Circumstances(now, environment(), options, source, output)
+        return Circumstances(now, environment(), options, source, output, configs)
 
 
 def files_of(checkpoint: Checkpoint) -> list[Path]:

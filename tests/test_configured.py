@@ -83,7 +83,9 @@ def test_a_wrong_translation_is_refuted_and_nothing_appears(folder: Path, monkey
     monkeypatch.setattr("porter.configs.rules.inverted", lambda text: text.replace("5", "6"))
     with pytest.raises(api.Refuted) as refuted:
         convert(config="net.yaml", config_output="ms.yaml")
-    assert diagnoses(refuted.value.verification) == {"momentum is 0.94 where 0.05 was expected (ms.yaml:1)"}
+    assert diagnoses(refuted.value.verification) == {
+        "momentum is 0.06 where 0.95 was expected (in PyTorch's terms 0.94 and 0.05) (ms.yaml:1)"
+    }
     assert names(folder) == before
 
 
@@ -150,15 +152,17 @@ UNTRANSLATED = (
         (
             BN,
             "bn: {type: BN3d, momentum: 0.85, eps: 1.0e-3}",
-            "momentum is 0.15 where 0.05 was expected (there.yaml:1)",
+            "momentum is 0.85 where 0.95 was expected (in PyTorch's terms 0.15 and 0.05) (there.yaml:1)",
         ),
         (BN, "lr: 1", "eps is 1e-05 where 0.001 was expected (default, not said in there.yaml); "
-            "momentum is 0.1 where 0.05 was expected (default, not said in there.yaml)"),
+            "momentum is 0.9 where 0.95 was expected (in PyTorch's terms 0.1 and 0.05) "
+            "(default, not said in there.yaml)"),
         ("bn_eps: 0.001", "bn_eps: 0.002", "eps is 0.002 where 0.001 was expected (there.yaml:1)"),
         # The defaults agree: absent stays absent, and what one side says the other need not.
         ("bn_momentum: 0.1", "lr: 1", None),
         ("lr: 1", "bn_momentum: 0.9", None),
-        ("lr: 1", "bn_momentum: 0.8", "momentum is 0.2 where 0.1 was expected (there.yaml:1)"),
+        ("lr: 1", "bn_momentum: 0.8",
+            "momentum is 0.8 where 0.9 was expected (in PyTorch's terms 0.2 and 0.1) (there.yaml:1)"),
         ("a: {type: BN3d, track_running_stats: true}", "a: {type: BN3d, use_batch_statistics: false}",
             "running statistics frozen where running statistics tracked was expected (there.yaml:1)"),
         ("optimizer: {momentum: 0.9}", "optimizer: {momentum: 0.9}", None),

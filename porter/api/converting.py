@@ -112,7 +112,7 @@ def convert(
         source_options: what to know about the source beyond what it says itself.
         write_options: how to write.
         rules: rules files (`porter.port_rules`); what the options say besides outweighs them.
-        verify: True demands that every batch normalisation is run on the target's framework; None runs those that
+        verify: True demands that every layer of a known kind is run on the target's framework; None runs those that
             can be run here; False verifies nothing.
         verify_options: how layers are run.
         dry_run: plan only.
@@ -163,7 +163,7 @@ def convert(
         # Settings can only be compared where those of both sides are known.
         network = ready.network if given.model and given.net else None
         target = TargetOptions(network, given=configs.given if configs else {})
-        found = checked(ready, path, verify_options or Options(), target, inputs, on_layer)
+        found = checked(ready, path, verify_options or Options(), target, inputs, on_layer, configs)
         verdicts.append(found)
         _demand(found, strict=verify is True or align == "apply", file=to.path)
         return Proof.of(found)
@@ -223,7 +223,7 @@ def _demand(found: Verification, *, strict: bool, file: Path) -> None:
             f"{len(found.not_run)} layers could not be run",
             file=file,
             entry=first.name,
-            expected="every batch normalisation run (--verify)",
+            expected="every layer run (--verify)",
             found=reason,
             hint="Leave --verify out to convert all the same.",
         )

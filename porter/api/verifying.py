@@ -27,6 +27,7 @@ from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
 
 if TYPE_CHECKING:
+    from porter.configured import Configs
     from porter.proof import Option
     from porter.verification.files import TargetOptions, Verification
     from porter.verification.network_results import NetworkResult
@@ -88,7 +89,7 @@ def verify(
         opened = known.source
     ready = prepared(opened, given, write, to, written=target)
     configured = TargetOptions(ready.network, target_eps, target_momentum, known.given if known else {})
-    found = checked(ready, target, options or Options(), configured, inputs, on_layer)
+    found = checked(ready, target, options or Options(), configured, inputs, on_layer, known)
     notes = [*found.warnings, *(known.notes if known else ()), *_taken_from_the_record(write)]
     if not inputs:
         notes += unchecked_notes(write.renames)
@@ -104,8 +105,12 @@ def checked(
     target: TargetOptions,
     inputs: Sequence[NetworkInput],
     on_layer: Callable[[int, int], None] | None,
+    configs: Configs | None,
 ) -> Verification:
     """Verify the file `output`, and keep what the outcome holds for: hashes, versions, options.
+
+    Args:
+        configs: those that `target` was taken from; None where there are none.
 
     Raises:
         InputError, UsageError, BackendError: as `verify`.
@@ -118,13 +123,16 @@ def checked(
         found = verify_output(ready.source, ready.plan, written, options, target, on_layer)
         if inputs:
             found = replace(found, network=_compare_networks(ready, output, inputs, options))
-        return replace(found, circumstances=witness.circumstances(_told(options, ready.given, target)))
+        told = _told(options, ready.given, target, configs)
+        return replace(found, circumstances=witness.circumstances(told, configs.hashes if configs else ()))
 
 
-def _told(run: Options, given: SourceOptions, target: TargetOptions) -> dict[str, Option]:
+def _told(run: Options, given: SourceOptions, target: TargetOptions, configs: Configs | None) -> dict[str, Option]:
     """What of the options decides what a verification shows."""
     sides: dict[str, Option] = {"model": given.model, "net": given.net, "eps": given.eps, "momentum": given.momentum}
-    return {**asdict(run), **sides, "target_eps": target.eps, "target_momentum": target.momentum}
+    files = zip(("config", "output_config"), configs.files if configs else (), strict=False)
+    named = {option: str(path) for option, path in files}
+    return {**asdict(run), **sides, "target_eps": target.eps, "target_momentum": target.momentum, **named}
 
 
 def _compare_networks(

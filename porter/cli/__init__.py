@@ -21,7 +21,7 @@ from porter.stopping import Stopped, check, heed_signals, leave_signals
 # Command -> its line in `bnport --help`; its module is porter.cli.<command>.
 _COMMANDS = {
     "convert": "Convert a checkpoint between PyTorch and MindSpore, and verify it.",
-    "verify": "Check a converted file: every tensor, and every batch normalisation by running it.",
+    "verify": "Check a converted file: every tensor, and every layer by running it.",
     "config": "Translate model configs: the settings of batch normalisations, and nothing else.",
     "inspect": "Show what a checkpoint holds: layers, their kinds, and why.",
     "doctor": "Show what works on this machine: frameworks, devices, kernels.",

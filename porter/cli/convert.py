@@ -100,7 +100,7 @@ def convert(
     verbose: bool,
     **given: Any,
 ) -> None:
-    """Convert SOURCE to the other framework, and run every converted batch normalisation to prove it.
+    """Convert SOURCE to the other framework, and run its layers in both to prove it.
 
     SOURCE is a .pth, .safetensors, .ckpt or an index of shards; its content tells which. OUTPUT appears only when it
     is whole and, where layers can be run here, verified. The record OUTPUT.bnport.json beside it holds what the way
@@ -139,7 +139,7 @@ def convert(
         if not (as_json or quiet):
             from porter.report.verdict import show_verification
 
-            show_verification(refuted.verification, verbose=verbose)
+            show_verification(refuted.verification, None, verbose=verbose)
         raise
     if as_json:
         print_json(done.to_json())

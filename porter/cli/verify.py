@@ -29,6 +29,7 @@ from porter.cli.options import (
 from porter.destination import WriteOptions
 from porter.errors import BackendError, UsageError, VerificationFailed
 from porter.recheck import recheck, remember
+from porter.report.summary import Call
 from porter.verification.activations import NetworkInput
 from porter.verification.files import Verification
 
@@ -77,12 +78,12 @@ def verify(
 ) -> int:
     """Check OUTPUT, which was converted from SOURCE.
 
-    Every tensor is compared bit for bit, and every batch normalisation is run in both frameworks - in evaluation, in
-    training, and its statistics over several steps - and measured against a float64 reference. --model and --net name
-    the two networks, whose own eps and momentum the layers then use, --config the two model configs: a momentum that
-    was pasted without inverting it shows here. With --input-shape, the two networks are loaded, strictly, and run
-    whole on one input, in evaluation and in training; the first layer whose results part is named, with the likely
-    cause.
+    Every tensor is compared bit for bit, and every layer of a known kind is run in both frameworks, forwards and
+    backwards, and measured against a float64 reference; batch normalisations in evaluation, in training, with their
+    statistics over several steps, and on edge inputs. --model and --net name the two networks, whose own eps and
+    momentum these then use, --config the two model configs: a momentum that was pasted without inverting it shows
+    here. With --input-shape, the two networks are loaded, strictly, and run whole on one input, in evaluation and in
+    training; the first layer whose results part is named, with the likely cause. --verbose shows every check.
 
     OUTPUT alone is compared with its record, OUTPUT.bnport.json, which keeps the hashes of the files that were last
     verified: whether it is still the same, and what was proven of it, when, and with which versions.
@@ -106,13 +107,14 @@ def verify(
             on_layer=advance("verifying"),
         )
     remember(output, found)
-    _write_reports(found, source, output, html, junit)
+    call = Call(shlex.join(["bnport", *sys.argv[1:]]), str(source), str(output))
+    _write_reports(found, call, html, junit)
     if as_json:
         print_json({"schema": "bnport.verify/1", **found.to_json()})
     elif not quiet:
         from porter.report.verdict import show_verification
 
-        show_verification(found, verbose=verbose)
+        show_verification(found, call, verbose=verbose)
     return _exit_code(found.verified)
 
 
@@ -120,16 +122,15 @@ def _exit_code(verified: bool | None) -> int:
     return {True: 0, False: VerificationFailed.exit_code, None: BackendError.exit_code}[verified]
 
 
-def _write_reports(found: Verification, source: Path, output: Path, html: Path | None, junit: Path | None) -> None:
+def _write_reports(found: Verification, call: Call, html: Path | None, junit: Path | None) -> None:
     if html:
-        from porter.report.html import Call, render
+        from porter.report.html import render
 
-        command = shlex.join(["bnport", *sys.argv[1:]])
-        write_text(html, render(found, Call(command, str(source), str(output))))
+        write_text(html, render(found, call))
     if junit:
         from porter.report import junit as report
 
-        write_text(junit, report.render(found, str(output)))
+        write_text(junit, report.render(found, call.output))
 
 
 def _recheck(output: Path, as_json: bool, quiet: bool) -> int:

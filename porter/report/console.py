@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _UNLIMITED = 100_000
 
 
+# rich would make an emoji of `:x:`, which a file, a factory or a tensor may be called: no console of ours does.
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         """rich would end the process with 1 here; what it means is the command line's to say."""
@@ -30,11 +31,11 @@ class _Console(Console):
 
 def stdout() -> Console:
     free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return _Console(highlight=False, soft_wrap=False, width=_UNLIMITED if free else None)
+    return _Console(highlight=False, emoji=False, soft_wrap=False, width=_UNLIMITED if free else None)
 
 
 def stderr() -> Console:
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def show_error(text: str) -> None:

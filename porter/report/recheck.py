@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 
 from porter.errors import printable
-from porter.proof import Circumstances, Proof
+from porter.proof import Circumstances, FileHash, Proof
 from porter.recheck import Recheck
 from porter.report.console import stdout
 from porter.report.summary import plural
@@ -36,10 +36,14 @@ def _told(when: Circumstances, proof: Proof) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in when.versions.items() if version)
     not_run = f", {proof.layers_not_run} not run" if proof.layers_not_run else ""
     networks = ", both networks run whole" if proof.networks else ""
-    files = ", ".join(f"{one.name} (sha256 {one.sha256[:16]}…)" for one in when.source[:3])
     return [
         f"{when.date}: {plural(proof.tensors, 'tensor')} compared, {plural(proof.layers_run, 'layer')} run"
         f"{not_run}{networks}",
-        f"source {files}",
+        f"source {_named(when.source)}",
+        *([f"layers configured by {_named(when.configs)}"] if when.configs else []),
         f"with {versions}",
     ]
+
+
+def _named(files: tuple[FileHash, ...]) -> str:
+    return ", ".join(f"{one.name} (sha256 {one.sha256[:16]}…)" for one in files[:3])

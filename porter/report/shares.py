@@ -17,10 +17,10 @@ def share_of(check: Check) -> float:
     return error / bound
 
 
-def worst(layer: LayerResult) -> Check | None:
-    """The check that comes closest to its bound, or exceeds it most; None where none was run.
+def worst(*layers: LayerResult) -> Check | None:
+    """The check of theirs that comes closest to its bound, or exceeds it most; None where none was run.
 
     What a wrong parameter does tells more than that it is not equal, which allows no error at all.
     """
-    ran = [check for check in layer.checks if check.ok is not None]
+    ran = [check for layer in layers for check in layer.checks if check.ok is not None]
     return max(ran, key=lambda check: (check.ok is False, bool(check.bound), share_of(check)), default=None)

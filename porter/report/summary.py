@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from shlex import quote
 from typing import Literal
 
+from porter.proof import Option
 from porter.verification.files import Verification
 
 Head = Literal["VERIFIED", "NOT VERIFIED", "VERIFICATION FAILED"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What was asked: the command line, and the two files as they were given."""
+
+    command: str
+    source: str
+    output: str
 
 
 def summary(verification: Verification) -> tuple[Head, str]:
@@ -51,34 +63,30 @@ def _next_step(verification: Verification) -> str:
         )
     causes = {layer.cause for layer in failed}
     if verification.problems or "parameters" in causes:
-        counts = [plural(len(verification.problems), "tensor"), *([plural(len(failed), "layer")] if failed else [])]
-        return f"{' and '.join(counts)} wrong in the output. Write it anew: bnport convert SOURCE -o OUTPUT --force"
+        counts = (len(verification.problems), "tensor"), (len(failed), "layer")
+        wrong = " and ".join(plural(count, what) for count, what in counts if count)
+        return f"{wrong} wrong in the output. Write it anew, with the options of its conversion."
     layers = plural(len(failed), "layer")
     if "settings" in causes:
-        return (
-            f"{layers} behave differently although the parameters are right: the settings differ. Mend them in the "
-            "target network and verify again."
-        )
+        where = "target network or its config" if _options(verification).get("output_config") else "target network"
+        return f"{layers} configured otherwise; the parameters are right. Mend the {where} and verify again."
     return (
-        f"{layers} depart from the reference although parameters and settings are right: no fault of the conversion. "
+        f"{layers} off although parameters and settings are right: no fault of the conversion. "
         "Loosen --atol or --rtol if they were given; else please report it, with what bnport doctor shows."
     )
 
 
-def next_command(verification: Verification, source: str, output: str) -> str | None:
-    """What to type next where the verification failed; None where there is nothing to do.
-
-    Args:
-        source, output: the files as they were given.
-    """
+def next_command(verification: Verification, call: Call) -> str | None:
+    """What to type next where the verification failed; None where there is nothing to do."""
     if verification.ok:
         return None
-    files = quote(source), quote(output)
     causes = {layer.cause for layer in verification.layers if layer.ok is False}
     if verification.problems or "parameters" in causes:
-        return f"bnport convert {files[0]} -o {files[1]} --force"
-    if "settings" in causes or not causes:
-        options = verification.circumstances.options if verification.circumstances else {}
-        networks = (f"--{side} {quote(str(options[side]))}" for side in ("model", "net") if options.get(side))
-        return " ".join(["bnport verify", *files, *networks])
-    return "bnport doctor"
+        told = _options(verification)
+        networks = (f"--{side} {quote(str(told[side]))}" for side in ("model", "net") if told.get(side))
+        return " ".join(["bnport convert", quote(call.source), "-o", quote(call.output), "--force", *networks])
+    return call.command if "settings" in causes or not causes else "bnport doctor"
+
+
+def _options(verification: Verification) -> Mapping[str, Option]:
+    return verification.circumstances.options if verification.circumstances else {}

@@ -71,7 +71,7 @@ def show_conversion(conversion: Conversion, *, verbose: bool) -> None:
     # What knows of verifications, which is a lot, is imported where there is one.
     from porter.report.verdict import show_verification
 
-    show_verification(conversion.verification, verbose=verbose)
+    show_verification(conversion.verification, None, verbose=verbose)
 
 
 def _plan_table(plan: Plan, verbose: bool) -> Table:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from porter.errors import printable
 from porter.report.console import counted, new_table, show_warnings, stdout
 from porter.report.fold import fold
 from porter.report.networks import show_network
-from porter.report.shares import share_of
-from porter.report.summary import Head, summary
+from porter.report.shares import share_of, worst
+from porter.report.summary import Call, Head, next_command, summary
 from porter.verification.copies import TensorProblem
 from porter.verification.files import Verification
 from porter.verification.results import PARAMETERS, Check, LayerResult
@@ -31,10 +32,17 @@ _SHORT = {
 _SHOWN = 12
 
 
-def show_verification(verification: Verification, *, verbose: bool) -> None:
+def show_verification(verification: Verification, call: Call | None, *, verbose: bool) -> None:
+    """Layers of a kind and verdict in one row with the check that comes closest; every layer and check if `verbose`.
+
+    Args:
+        call: of `bnport verify`, which a next command is made of; None where it was a conversion.
+    """
     console = stdout()
     if verification.layers:
-        console.print(_verification_table(verification, verbose))
+        console.print(_all_checks(verification) if verbose else _closest_checks(verification))
+        hint = "" if verbose else "; -v: all"
+        console.print(f"[dim]Error against a float64 reference as a share of what rounding explains{hint}.[/]")
     for note, count in Counter(note for layer in verification.layers for note in layer.notes).items():
         console.print(f"[dim]note[/] {escape(printable(note, 1000))}" + (f" ({count} layers)" if count > 1 else ""))
     show_warnings(verification.warnings)
@@ -46,7 +54,7 @@ def show_verification(verification: Verification, *, verbose: bool) -> None:
         console.print(f"[bold red]WRONG[/]  {escape(_problem(problem))}")
     kinds_of_failure = _folded_results(failed, verbose)
     for name, layers in kinds_of_failure[:_SHOWN]:
-        _show_failure(console, name, layers)
+        _show_failure(console, name, layers, verbose)
     unseen = max(len(alone) - _SHOWN, 0) + sum(len(layers) for _, layers in kinds_of_failure[_SHOWN:])
     if unseen:
         console.print(f"... and {unseen} more; --json lists all")
@@ -54,21 +62,42 @@ def show_verification(verification: Verification, *, verbose: bool) -> None:
         show_network(console, verification.network, verbose=verbose)
     head, sentence = summary(verification)
     console.print(f"[bold {_COLOURS[head]}]{head}[/] {escape(printable(sentence, 2000))}")
+    command = next_command(verification, call) if call else None
+    if command:
+        console.print(f"Next:  {escape(printable(command, 4000))}", soft_wrap=True)
 
 
-def _verification_table(verification: Verification, verbose: bool) -> Table:
-    """A row per layer: for each check the error as a share of its bound, then the worst check's error and bound."""
+def _closest_checks(verification: Verification) -> Table:
+    """A row for layers that are alike: the check that comes closest to its bound, or exceeds it most."""
+    table = _table("closest check", "error/bound")
+    for name, layers in _folded_results(verification.layers, verbose=False):
+        check = worst(*layers)
+        cells = (check.check, _share([check])) if check else ("not run", "")
+        table.add_row(_mark(layers[0].ok), counted(name, len(layers)), layers[0].kind, *cells)
+    return table
+
+
+def _all_checks(verification: Verification) -> Table:
+    """A row for each layer: for each check the error as a share of its bound, then the worst check's figures."""
     checks = [check for layer in verification.layers for check in layer.checks if check.check != PARAMETERS]
     columns = list(dict.fromkeys(map(_column, checks)))
-    table = new_table("", "Layer", "Kind", *columns, "error/bound")
-    for name, layers in _folded_results(verification.layers, verbose):
-        results = [check for layer in layers for check in layer.checks]
-        cells = [_share([check for check in results if _column(check) == column]) for column in columns]
-        mark = {True: "[green]ok[/]", False: "[bold red]NO[/]", None: "[yellow]--[/]"}[layers[0].ok]
-        table.add_row(mark, counted(name, len(layers)), layers[0].kind, *cells, _extent(results))
-    table.caption = "Shares of the rounding-error bound that the error against a float64 reference uses up."
-    table.caption_justify = "left"
+    table = _table(*columns, "error/bound")
+    for layer in verification.layers:
+        cells = [_share([check for check in layer.checks if _column(check) == column]) for column in columns]
+        table.add_row(_mark(layer.ok), counted(layer.name or "(root)", 1), layer.kind, *cells, _extent(layer))
     return table
+
+
+def _table(*columns: str) -> Table:
+    """Where the terminal is narrow, the layers' names fold, and nothing else."""
+    table = new_table("", "Layer", "Kind", *columns)
+    for column in table.columns[2:]:
+        column.no_wrap = True
+    return table
+
+
+def _mark(ok: bool | None) -> str:
+    return {True: "[green]ok[/]", False: "[bold red]NO[/]", None: "[yellow]--[/]"}[ok]
 
 
 def _folded_results(layers: Sequence[LayerResult], verbose: bool) -> list[tuple[str, list[LayerResult]]]:
@@ -96,29 +125,35 @@ def _share(checks: list[Check]) -> str:
     return f"[bold red]{text}[/]" if worst.ok is False else text
 
 
-def _extent(checks: list[Check]) -> str:
-    """Error and bound of the check that comes closest to its bound, or exceeds it most; equal copies say nothing."""
-    telling = [check for check in checks if check.error is not None and (check.bound or check.error)]
-    if not telling:
-        return ""
-    worst = max(telling, key=share_of)
-    return f"{worst.error:.0e}/{worst.bound:.0e}"
+def _extent(layer: LayerResult) -> str:
+    check = worst(layer)
+    return "" if check is None or check.error is None else f"{check.error:.0e}/{check.bound:.0e}"
 
 
-def _show_failure(console: Console, name: str, layers: list[LayerResult]) -> None:
-    """Layers that fail for one reason: the reason, and the worst figures among them."""
+def _show_failure(console: Console, name: str, layers: list[LayerResult], verbose: bool) -> None:
+    """Layers that fail for one reason: the reason, and which checks; if `verbose` with the worst figures of each."""
     first = layers[0]
     console.print(f"[bold red]FAILED[/] [bold]{counted(name, len(layers))}[/] ({first.kind})")
-    if len(layers) > 1:
-        console.print("       " + escape(printable(", ".join(layer.name for layer in layers), 400)))
-    if first.diagnosis:
-        console.print(f"       {escape(printable(first.diagnosis, 2000))}")
-    failing = [check for layer in layers for check in layer.checks if check.ok is False]
-    for title in dict.fromkeys(check.check for check in failing):
-        worst = max((check for check in failing if check.check == title), key=share_of)
-        size = "" if worst.error is None else f"error {worst.error:.2g}, allowed {worst.bound:.2g}"
-        note = f" ({printable(worst.note, 1000)})" if worst.note else ""
-        console.print(f"       [dim]{escape(f'{title}: {size}{note}')}[/]")
+    lines = [
+        *([printable(", ".join(layer.name for layer in layers), 400)] if len(layers) > 1 else []),
+        *([printable(first.diagnosis, 2000)] if first.diagnosis else []),
+        *_failing([check for layer in layers for check in layer.checks if check.ok is False], verbose),
+    ]
+    for line in lines:
+        console.print(Padding(escape(line), (0, 0, 0, 7), expand=False))
+
+
+def _failing(checks: list[Check], verbose: bool) -> Iterator[str]:
+    titles = dict.fromkeys(check.check for check in checks)
+    if not verbose:
+        notes = dict.fromkeys(check.note for check in checks if check.note)
+        yield printable(f"fails {'; '.join([', '.join(titles), *notes])}", 2000)
+        return
+    for title in titles:
+        most = max((check for check in checks if check.check == title), key=share_of)
+        size = "" if most.error is None else f"error {most.error:.2g}, allowed {most.bound:.2g}"
+        note = f" ({printable(most.note, 1000)})" if most.note else ""
+        yield f"{title}: {size}{note}"
 
 
 def _problem(problem: TensorProblem) -> str:

@@ -228,7 +228,7 @@ def _momentum_fault(case: LayerCase) -> str:
 
 
 def _in_the_outputs_terms(case: LayerCase, found: float | None, expected: float | None) -> str:
-    """Two momenta, given in PyTorch's terms, as the output's framework writes them; PyTorch's in brackets if others."""
+    """Two momenta, given in PyTorch's terms, in those of the output's framework, and PyTorch's in brackets."""
     told = f"{_setting(found)} where {_setting(expected)} was expected"
     if case.target.dialect != "mindspore" or found is None or expected is None:
         return told

@@ -233,7 +233,7 @@ def settings_faults(subject: Subject) -> Iterator[Fault]:
     yield fault("momentum not inverted", "it was not inverted", target_momentum=0.1)
     yield fault("momentum inverted twice", "or inverted twice", target_momentum=1 - (1 - 0.1))
     for momentum in (0.901, 0.899):
-        words = rf"momentum is {1 - momentum:.3g} where 0.1 was expected"
+        words = rf"momentum is {momentum:.3g} where 0.9 was expected"
         yield fault("momentum 1e-3 off", words, target_momentum=momentum)
 
 

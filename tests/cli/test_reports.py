@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -65,6 +66,33 @@ def test_output_alone_is_compared_with_what_was_proven(bnport: Any) -> None:
 
 
 @pytest.mark.usefixtures("pair")
+def test_what_was_proven_holds_for_the_configs_that_were_given(bnport: Any) -> None:
+    told = {"here.yaml": "bn_momentum: 0.1\n", "there.yaml": "bn_momentum: 0.9\n"}
+    for name, text in told.items():
+        Path(name).write_text(text, "utf-8")
+    assert bnport("verify", "net.pth", "net.ckpt", "--config", *told).code == 0
+    kept = bnport("verify", "net.ckpt", "--json").json["proof"]["circumstances"]
+    assert {one["name"]: one["sha256"] for one in kept["configs"]} == {
+        name: sha256(text.encode()).hexdigest() for name, text in told.items()
+    }
+    assert "layers configured by here.yaml (sha256 " in bnport("verify", "net.ckpt").out
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_conversion_proves_the_config_that_it_writes(bnport: Any) -> None:
+    Path("here.yaml").write_text("bn_momentum: 0.1\n", "utf-8")
+    done = bnport(
+        "convert", "net.pth", "-o", "other.ckpt", "--config", "here.yaml", "--config-output", "there.yaml", "--from",
+        "torch",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    kept = bnport("verify", "other.ckpt", "--json").json["proof"]["circumstances"]["configs"]
+    assert [one["sha256"] for one in kept] == [
+        sha256(Path(name).read_bytes()).hexdigest() for name in ("here.yaml", "there.yaml")
+    ]
+
+
+@pytest.mark.usefixtures("pair")
 def test_another_file_is_exit_1(bnport: Any) -> None:
     assert bnport("verify", "net.pth", "net.ckpt").code == 0
     state = two_norms().state_dict()
@@ -110,3 +138,12 @@ def test_the_schema_is_printed(bnport: Any) -> None:
 def test_help_says_that_source_may_be_left_out(bnport: Any) -> None:
     assert "[SOURCE] OUTPUT" in bnport("verify", "--help").out
     assert set(command._ALONE) <= {option.name for option in command.verify.params}
+
+
+def test_a_name_between_colons_is_no_emoji(bnport: Any) -> None:
+    torch.save({f":x:.{name}": tensor for name, tensor in two_norms().state_dict().items()}, ":x:.pth")
+    listed = bnport("inspect", ":x:.pth")
+    assert listed.out.count(":x:") > 2
+    refused = bnport("inspect", ":x:.ckpt")
+    assert refused.err.startswith("error: :x:.ckpt: ")
+    assert not {"\u274c"} & set(listed.out + listed.err + refused.err)

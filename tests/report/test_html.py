@@ -14,7 +14,8 @@ import pytest
 from browser import Browser, chromium, missing
 from verifications import CIRCUMSTANCES, layer, network, verification
 
-from porter.report.html import Call, render
+from porter.report.html import render
+from porter.report.summary import Call
 from porter.verification.copies import TensorProblem
 from porter.verification.files import Verification
 from porter.verification.network_results import Activation, ModeResult, NetworkResult
@@ -249,13 +250,12 @@ def test_whole_networks(page: Any) -> None:
         ModeResult("eval", (row("a", ok=True), row("b", ok=False)), cause="padding differs"),
         ModeResult("train", (row("a", ok=True),)),
     )
-    circumstances = replace(CIRCUMSTANCES, options={"model": None, "net": "my net.py:build"})
     whole = NetworkResult(("1x3x8x8x8",), (), modes, {})
-    found = replace(verification(network(3)), network=whole, circumstances=circumstances)
+    found = replace(verification(network(3)), network=whole)
     browser = page(found)
     assert browser.texts(".next h2") == ["The networks differ"]
     assert "In eval, the networks part at b: padding differs" in browser.text(".next")
-    assert browser.texts(".next kbd") == ["bnport verify net.pth net.ckpt --net 'my net.py:build'"]
+    assert browser.texts(".next kbd") == [CALL.command]
     assert [text.split()[0] for text in browser.texts("summary")] == ["failed", "ok"]
     assert browser.texts("details tbody th") == ["a", "b"]
 

@@ -150,14 +150,20 @@ SETTINGS_FAULTS = [
     (
         Settings(),
         Settings(momentum=0.9),
-        "momentum is 0.9 where 0.1 was expected: it was not inverted, or inverted twice",
+        "momentum is 0.1 where 0.9 was expected (in PyTorch's terms 0.9 and 0.1): it was not inverted, or inverted "
+        "twice",
     ),
     (
         Settings(momentum=0.003),
         Settings(momentum=0.997),
-        "momentum is 0.997 where 0.003 was expected: it was not inverted, or inverted twice",
+        "momentum is 0.003 where 0.997 was expected (in PyTorch's terms 0.997 and 0.003): it was not inverted, or "
+        "inverted twice",
     ),
-    (Settings(), Settings(momentum=0.11), "momentum is 0.11 where 0.1 was expected"),
+    (
+        Settings(),
+        Settings(momentum=0.11),
+        "momentum is 0.89 where 0.9 was expected (in PyTorch's terms 0.11 and 0.1)",
+    ),
     (
         Settings(),
         Settings(statistics="frozen"),
@@ -171,8 +177,8 @@ SETTINGS_FAULTS = [
     (
         Settings(),
         Settings(eps=1e-3, momentum=0.9),
-        "eps is 0.001 where 1e-05 was expected; momentum is 0.9 where 0.1 was expected: it was not inverted, "
-        "or inverted twice",
+        "eps is 0.001 where 1e-05 was expected; momentum is 0.1 where 0.9 was expected (in PyTorch's terms 0.9 and "
+        "0.1): it was not inverted, or inverted twice",
     ),
 ]
 
@@ -244,8 +250,8 @@ AGREED = "parameters and settings agree with the source"
 def test_a_framework_that_does_not_invert_is_found_by_hypothesis(monkeypatch) -> None:
     monkeypatch.setattr(mindspore_backend, "invert_momentum", lambda momentum: momentum)
     assert diagnosis(layer_case(P)) == (
-        f"{AGREED}, but in MindSpore {mindspore.__version__} it runs with momentum 0.9 where 0.1 was asked for: "
-        "not inverted"
+        f"{AGREED}, but in MindSpore {mindspore.__version__} it runs with momentum 0.1 where 0.9 was expected "
+        "(in PyTorch's terms 0.9 and 0.1): not inverted"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite, isinf
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from porter.errors import printable
 from porter.report.html.picture import HEIGHT, LEFT, WIDTH, picture, verdict
 from porter.report.shares import share_of, worst
-from porter.report.summary import next_command, summary
+from porter.report.summary import Call, next_command, summary
 from porter.verification.files import Verification
 from porter.verification.histogram import EDGES
 from porter.verification.network_results import ModeResult
@@ -20,15 +19,6 @@ from porter.verification.results import Check, LayerResult
 
 # A wrong file may have thousands of wrong tensors.
 _PROBLEMS_SHOWN = 200
-
-
-@dataclass(frozen=True)
-class Call:
-    """What was asked: the command line, and the two files as they were given."""
-
-    command: str
-    source: str
-    output: str
 
 
 def render(verification: Verification, call: Call) -> str:
@@ -62,7 +52,7 @@ def _facts(verification: Verification, call: Call) -> dict[str, Any]:
         "head": head,
         "state": verdict(verification.verified),
         "sentence": sentence,
-        "command": next_command(verification, call.source, call.output),
+        "command": next_command(verification, call),
         "trouble": next((layer for layer in layers if layer.ok is False), None),
         "picture": picture(layers) if layers else None,
         "size": (WIDTH, HEIGHT, LEFT),

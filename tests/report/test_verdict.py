@@ -1,0 +1,105 @@
+"""The terminal's report says on one screen which layer is wrong, why, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from verifications import CIRCUMSTANCES, check, layer, verification
+
+from porter.report.summary import Call, summary
+from porter.report.verdict import show_verification
+from porter.verification.copies import TensorProblem
+from porter.verification.files import Verification
+from porter.verification.results import LayerResult
+
+CALL = Call("bnport verify 'my net.pth' net.ckpt --net net.py:build", "my net.pth", "net.ckpt")
+SWAPPED = "running_mean and running_var are swapped (swapping them back gives error 2e-07)"
+PROBLEM = TensorProblem("stage1.0.bn1.bn2d.gamma", "stage1.0.bn1.weight", "values", "differs", layer="stage1.0.bn1")
+
+
+def network(*others: LayerResult) -> list[LayerResult]:
+    right = [layer(f"stage{1 + i // 4}.{i % 4}.bn1", 0.3, 0.02, 0.1) for i in range(16)]
+    convolution = LayerResult("stage1.0.shortcut.conv1", "Conv3d", True, (check("eval gradients", 0.31),))
+    return [*right, convolution, *others]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    def show(found: Verification, width: int = 80, *, verbose: bool = False, call: Call | None = CALL) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        show_verification(found, call, verbose=verbose)
+        return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+    return show
+
+
+def wrong(cause: Any, diagnosis: str = SWAPPED, name: str = "stage1.0.shortcut.bn") -> LayerResult:
+    return replace(layer(name, 3e5, 0.02, 20.0, diagnosis=diagnosis), cause=cause)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_one_wrong_layer_reads_on_one_screen(shown: Any, width: int) -> None:
+    lines = shown(verification(network(wrong("parameters"))), width)
+    assert len(lines) <= 24
+    assert lines[0].split() == ["Layer", "Kind", "closest", "check", "error/bound"]
+    assert lines[1].split() == ["ok", "stage{1..4}.{0..3}.bn1", "x16", "BatchNorm3d", "eval", "30%"]
+    assert lines[3].split() == ["NO", "stage1.0.shortcut.bn", "BatchNorm3d", "eval", "3e+05x"]
+    failed = lines.index("FAILED stage1.0.shortcut.bn (BatchNorm3d)")
+    assert " ".join(" ".join(lines[failed + 1 :]).split()) == (
+        f"{SWAPPED} fails parameters, eval, statistics VERIFICATION FAILED 1 layer wrong in the output. Write it "
+        "anew, with the options of its conversion. Next: bnport convert 'my net.pth' -o net.ckpt --force"
+    )
+    assert lines[-1].startswith("Next:")
+
+
+def test_every_check_is_shown_where_that_is_asked_for(shown: Any) -> None:
+    lines = shown(verification(network(wrong("parameters"))), 100, verbose=True)
+    assert lines[0].split() == ["Layer", "Kind", "eval", "train", "stats", "grad", "error/bound"]
+    assert lines[1].split() == ["ok", "stage1.0.bn1", "BatchNorm3d", "30%", "2%", "10%", "3e-07/1e-06"]
+    assert [line.strip() for line in lines if "allowed" in line] == [
+        "parameters: error 0.5, allowed 0",
+        "eval: error 0.3, allowed 1e-06",
+        "statistics: error 2e-05, allowed 1e-06",
+    ]
+
+
+def test_a_name_stays_whole_where_there_is_room(shown: Any) -> None:
+    name = "encoder.stages.3.blocks.1.bn"
+    assert any(line.split()[1:2] == [name] for line in shown(verification([layer(name, 0.1)]), 80))
+
+
+@pytest.mark.parametrize(
+    ("layers", "problems", "options", "sentence"),
+    [
+        ([wrong("parameters")], [PROBLEM], {}, "1 tensor and 1 layer wrong in the output. "),
+        ([wrong("parameters")], [], {}, "1 layer wrong in the output. "),
+        ([layer("a", 0.1)], [PROBLEM] * 2, {}, "2 tensors wrong in the output. "),
+        ([wrong("settings")], [], {}, "Mend the target network and verify again."),
+        ([wrong("settings")], [], {"output_config": "ms.yaml"}, "Mend the target network or its config and verify"),
+        ([wrong("framework")], [], {}, "1 layer off although parameters and settings are right: no fault of"),
+    ],
+)
+def test_the_verdict_says_what_is_wrong_and_no_more(
+    layers: Sequence[LayerResult], problems: Sequence[TensorProblem], options: dict[str, Any], sentence: str
+) -> None:
+    found = replace(verification(layers, problems), circumstances=replace(CIRCUMSTANCES, options=options))
+    head, told = summary(found)
+    assert head == "VERIFICATION FAILED"
+    assert sentence in told
+    assert "0 " not in told
+
+
+def test_what_was_mended_is_verified_as_it_was_before(shown: Any) -> None:
+    assert shown(verification([wrong("settings")]))[-1] == f"Next:  {CALL.command}"
+
+
+@pytest.mark.parametrize("found", [verification([layer("a", 0.1)]), verification([layer("a", None)])])
+def test_where_nothing_is_wrong_nothing_is_to_do(shown: Any, found: Verification) -> None:
+    assert not any(line.startswith("Next:") for line in shown(found))
+
+
+def test_a_conversion_that_failed_left_nothing_to_verify(shown: Any) -> None:
+    assert not any(line.startswith("Next:") for line in shown(verification([wrong("settings")]), call=None))
