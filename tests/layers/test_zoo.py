@@ -133,7 +133,8 @@ def test_a_row(name: str, source: str, tmp_path: Path) -> None:
     state = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     torch.save(net if source == "pickled module" else net.state_dict(), tmp_path / "net.pth")
     there = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=options(name, row, source))
-    assert there.verified is True
+    # Where PyTorch's layer has no tensors there is nothing to run.
+    assert there.verified is (None if row.no_kernel and state else True)
     cell = Cell(row.mindspore())
     load_strictly(cell, tmp_path / "net.ckpt")
     cell.set_train(False)
@@ -178,7 +179,7 @@ def test_a_layer_that_is_the_whole_network(name: str, tmp_path: Path) -> None:
     torch.save(layer.state_dict(), tmp_path / "layer.pth")
     given = SourceOptions(layers=[("(root)", row.kind)] if row.kind else [])
     there = porter.convert(tmp_path / "layer.pth", tmp_path / "layer.ckpt", source_options=given)
-    assert there.verified is True
+    assert there.verified is (None if row.no_kernel and layer.state_dict() else True)
     load_strictly(row.mindspore(), tmp_path / "layer.ckpt")
     porter.convert(tmp_path / "layer.ckpt", tmp_path / "back.pth")
     assert_same(layer.state_dict(), torch.load(tmp_path / "back.pth", weights_only=True))
