@@ -324,6 +324,11 @@ def _lost(given: _Translation) -> Iterator[str]:
             yield f"{where}.dampening ({kind.path} has none; --optimizer=SGD has)"
         if kind.name == "Momentum" and group["nesterov"]:
             yield f"{where}.nesterov ({kind.path} ignores use_nesterov on the CPU; --optimizer=SGD does not)"
+        if "beta1_power" in kind.counters and tuple(group["betas"]) != tuple(given.groups[0]["betas"]):
+            yield (
+                f"{where}.betas ({kind.path} has one beta1_power and beta2_power for all, here the first group's; "
+                "--optimizer=experimental.Adam corrects the bias of each)"
+            )
     if AMSGRAD not in kind.moments and any(AMSGRAD in slots for slots in given.found.state.values()):
         yield f"{given.found.key}: {AMSGRAD} ({kind.path} has no AMSGrad)"
     yield from (entry.name for entry in given.found.left_out)

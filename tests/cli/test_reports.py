@@ -138,12 +138,3 @@ def test_the_schema_is_printed(bnport: Any) -> None:
 def test_help_says_that_source_may_be_left_out(bnport: Any) -> None:
     assert "[SOURCE] OUTPUT" in bnport("verify", "--help").out
     assert set(command._ALONE) <= {option.name for option in command.verify.params}
-
-
-def test_a_name_between_colons_is_no_emoji(bnport: Any) -> None:
-    torch.save({f":x:.{name}": tensor for name, tensor in two_norms().state_dict().items()}, ":x:.pth")
-    listed = bnport("inspect", ":x:.pth")
-    assert listed.out.count(":x:") > 2
-    refused = bnport("inspect", ":x:.ckpt")
-    assert refused.err.startswith("error: :x:.ckpt: ")
-    assert not {"\u274c"} & set(listed.out + listed.err + refused.err)

@@ -448,6 +448,19 @@ def test_what_is_lost_is_named(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "b.pth", weights_only=True)["optimizer"]["param_groups"][0]["lr"] == 0.2
 
 
+def test_betas_of_further_groups_are_named_where_the_class_has_one_correction_for_all(tmp_path: Path) -> None:
+    def make(net: nn.Module) -> torch.optim.Optimizer:
+        first, second = two_groups(net)
+        return torch.optim.Adam([first, {**second, "betas": (0.5, 0.9)}])
+
+    net, optimizer = trained(make)
+    save(tmp_path / "a.pth", net, optimizer)
+    for name, told in (("Adam", ["optimizer.param_groups.1.betas"]), ("experimental.Adam", [])):
+        options = WriteOptions(optimizer=name, force=True)
+        done = porter.convert(tmp_path / "a.pth", tmp_path / "a.ckpt", write_options=options)
+        assert [w.partition(" ")[0] for w in done.warnings if w.endswith("not carried")] == told
+
+
 def test_no_optimizer_and_no_place_for_one(tmp_path: Path) -> None:
     net, optimizer = trained(MAKERS["SGD"])
     torch.save(net.state_dict(), tmp_path / "a.pth")
