@@ -38,13 +38,17 @@ _SETTINGS = (
 
 @dataclass(frozen=True)
 class Scene:
-    """Both networks as they ran in one mode, and what was compared there; `common` is `Twins.common`."""
+    """Both networks as they ran in one mode, and what was compared there, in PyTorch's order.
+
+    `common` is `Twins.common`; `called` are the calls in MindSpore's order.
+    """
 
     twins: Twins
     common: Mapping[str, str]
     inputs: Inputs
     training: bool
     activations: Sequence[Activation]
+    called: Sequence[Call]
 
 
 def likely_cause(scene: Scene, first: Activation) -> str:
@@ -72,11 +76,7 @@ def _cause(scene: Scene, first: Activation) -> Iterator[str]:
         else:
             yield _in_itself(scene, first, certain=local is not None)
     else:
-        before = _before(scene, first)
-        yield (
-            f"given the same input both compute the same, but the input differs: look between {before} and "
-            f"{first.label} for an activation, a pooling, padding or another operation that only one network has"
-        )
+        yield f"given the same input both compute the same, but the input differs: {_another_input(scene, first)}"
 
 
 def _shape(first: Activation) -> Iterator[str]:
@@ -108,10 +108,36 @@ def _in_itself(scene: Scene, first: Activation, *, certain: bool) -> str:
     )
 
 
+def _another_input(scene: Scene, first: Activation) -> str:
+    before, there = _before(scene, first), _before_in_mindspore(scene, first)
+    if there not in (None, before):
+        return (
+            f"{first.label} follows {before} in PyTorch and {there} in MindSpore: these layers are called in another "
+            "order, or bear each other's names (a wrong rename)"
+        )
+    return (
+        f"look between {before} and {first.label} for an activation, a pooling, padding or another operation that "
+        "only one network has"
+    )
+
+
 def _before(scene: Scene, first: Activation) -> str:
     rows = list(scene.activations)
     earlier = [row for row in rows[: rows.index(first)] if row.is_output]
-    return earlier[-1].label if earlier else "the input"
+    return earlier[-1].label if earlier else _INPUT
+
+
+def _before_in_mindspore(scene: Scene, first: Activation) -> str | None:
+    """What the layer before is called there, by its PyTorch name; None where its call was not met."""
+    calls, this = list(scene.called), Call(first.layer, first.call)
+    if this not in calls:
+        return None
+    labels = {Call(row.layer, row.call): row.label for row in scene.activations if row.is_output}
+    earlier = [labels[call] for call in calls[: calls.index(this)] if call in labels]
+    return earlier[-1] if earlier else _INPUT
+
+
+_INPUT = "the input"
 
 
 @dataclass(frozen=True)

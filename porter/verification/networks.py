@@ -80,9 +80,13 @@ class _Truth:
 
 @dataclass(frozen=True)
 class _Run:
-    """MindSpore's network held against the truth, and why it stopped before its end, if it did."""
+    """MindSpore's network held against the truth, and why it stopped before its end, if it did.
+
+    `called` is MindSpore's order of the calls, statistics left out.
+    """
 
     activations: tuple[Activation, ...] = ()
+    called: tuple[Call, ...] = ()
     uncalled: tuple[str, ...] = ()
     stopped: str | None = None
 
@@ -196,7 +200,8 @@ class _Check:
             self._judged(c, truth.trace[c], measured[c], rounding.get(c, [])) for c in truth.trace if c in measured
         )
         uncalled = dict.fromkeys(c.path for c in truth.trace if c not in measured and c.number != STATISTICS)
-        return _Run(tuple(row for group in rows for row in group), tuple(uncalled), stopped)
+        called = tuple(call for call in measured if call.number != STATISTICS)
+        return _Run(tuple(row for group in rows for row in group), called, tuple(uncalled), stopped)
 
     def _run_torch(
         self, watch: Watch, values: Mapping[str, Array], dtype: str, noise: int | None = None
@@ -244,7 +249,7 @@ class _Check:
             return _IN_GRAPH_MODE
         if result.where == "activations" and first.label in (row.label for row in result.by_layer):
             return _ADDS_UP
-        scene = Scene(self.twins, self.common, self.inputs, self.training, result.diverging)
+        scene = Scene(self.twins, self.common, self.inputs, self.training, result.diverging, whole.called)
         told = likely_cause(scene, first)
         return f"{told}; then {whole.stopped}" if whole.stopped else told
 

@@ -152,6 +152,11 @@ def tanh_gelu(self, volume, prior):
     return self.head(self.norm(x.mean(1)))
 
 
+def activated_first(self, x):
+    """Of the level's parts, convolution, normalisation and activation, the last two exchanged."""
+    return self[1](self[2](self[0](x)))
+
+
 def no_shortcut(self, x):
     y = ops.relu(self.bn1(self.conv1(x)))
     y = ops.relu(self.bn2(self.conv2(y)))
@@ -251,6 +256,40 @@ def test_a_fault_is_found_at_its_layer(files, fault):
     assert diverging.share > 50, "the smallest of these faults (tanh in place of erf) is far beyond what is allowed"
     wrong = {row.layer for row in found[mode].by_layer if not row.ok}
     assert wrong == {diverging.layer}, "what comes after a wrong layer is not wrong by itself"
+
+
+def test_layers_called_in_another_order_are_told(files):
+    change = lambda net: constructed("ActivatedFirst", activated_first)(net.down1)  # noqa: E731
+    for mode in check(files, "u_net", change).modes:
+        assert mode.first_divergence.label == "down1.1"
+        assert "down1.1 follows down1.0 in PyTorch and down1.2 in MindSpore" in mode.cause
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.b(torch.tanh(self.a(x)))
+
+
+class TwoTwin(ms.Cell):
+    """Its `a` is the other's `b`: what a wrong rename makes of layers of the same shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = ms.Dense(6, 6), ms.Dense(6, 6)
+
+    def construct(self, x):
+        return self.a(ops.tanh(self.b(x)))
+
+
+def test_layers_with_each_others_names_are_told(tmp_path, monkeypatch):
+    result = Pair(left=Two, right=TwoTwin).result(tmp_path, monkeypatch).modes[0]
+    assert result.first_divergence.label == "a"
+    assert "a follows the input in PyTorch and b in MindSpore" in result.cause
+    assert "a wrong rename" in result.cause
 
 
 def test_every_wrong_layer_is_found_not_only_the_first(files):
