@@ -42,7 +42,7 @@ class Batch:
 
 
 def batches(cases: Sequence[LayerCase], options: Options) -> Iterator[Batch]:
-    """All cases, each in one batch; every case's parameters have one shape, (C,)."""
+    """All cases, each in one batch; a case's parameters, if it has any, have one shape, (C,)."""
     groups: dict[Hashable, list[list[LayerCase]]] = {}
     for case in cases:
         full = groups.setdefault(_configuration(case), [[]])

@@ -26,7 +26,7 @@ def verify_layers(cases: Sequence[LayerCase], options: Options) -> Iterator[Laye
     All cases are given at once so that a layer holding another's parameters can be told which.
     """
     bench = Bench(options)
-    sound = [case for case in cases if len(_shapes(case)) == 1]
+    sound = [case for case in cases if len(_shapes(case)) <= 1]
     known: dict[int, LayerResult] = {id(case): _refuse_shapes(case) for case in cases if len(_shapes(case)) > 1}
     waiting = iter(batches(sound, options))
     for case in cases:
