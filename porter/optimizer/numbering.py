@@ -7,6 +7,7 @@ Where nothing speaks against that rule it is taken for granted, and said; what i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -25,8 +26,8 @@ _HINT = (
 )
 
 
-# Steps of the search for the ways to part a network's parameters into groups; more are a network of like layers.
-_MAX_STEPS = 1_000_000
+# What the search for the ways to part a network's parameters into groups may touch; more is a network of like layers.
+_MAX_STEPS = 10_000_000
 
 
 def parameters_of(
@@ -59,7 +60,7 @@ def parameters_of(
 
 def _assumed(shapes: Sequence[Shape]) -> Iterator[str]:
     """What was taken for granted where parameters could change places without a shape that tells."""
-    alike = sum(shapes.count(shape) > 1 for shape in shapes)
+    alike = sum(count for count in Counter(shapes).values() if count > 1)
     if alike:
         yield (
             "the optimizer knows its parameters by number alone: each group was taken to follow the order of "
@@ -168,15 +169,15 @@ def _ways_to_part(groups: Sequence[Group], candidates: Sequence[TensorSpec]) -> 
     # only way?
     ways: dict[tuple[int, ...], tuple[Any, bool]] = {(0,) * len(groups): (None, True)}
     for spec in candidates:
+        steps += len(ways) * len(groups) ** 2
+        if steps > _MAX_STEPS:
+            return _Ways((), is_only=False)
         following: dict[tuple[int, ...], tuple[Any, bool]] = {}
         for given, (dealt, is_only) in ways.items():
             for i, group in enumerate(groups):
                 if given[i] < len(group) and group[given[i]] in (None, spec.shape):
                     more = (*given[:i], given[i] + 1, *given[i + 1 :])
                     following[more] = ((dealt, i), is_only and more not in following)
-        steps += len(ways) * len(groups)
-        if steps > _MAX_STEPS:
-            return _Ways((), is_only=False)
         ways = following
     found = ways.get(tuple(map(len, groups)))
     if found is None:
