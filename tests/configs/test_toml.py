@@ -97,28 +97,32 @@ def test_entries_are_removed_and_nothing_else(text: str, random: Random) -> None
     assert spliced(result, undone(text, splices)) == text
 
 
-@given(toml_texts(), st.data())
+# Which of the entries or values a change is of: counted round, whatever their number.
+WHICH = st.integers(0, 10_000)
+
+
+@given(toml_texts(), WHICH)
 @settings(deadline=None)
-def test_a_key_is_renamed_and_nothing_else(text: str, data: st.DataObject) -> None:
+def test_a_key_is_renamed_and_nothing_else(text: str, which: int) -> None:
     document = parse(text)
     entries = [
         entry for mapping in mappings(document) for entry in mapping.entries if isinstance(entry.value, Scalar)
     ]
     assume(entries)
-    entry = data.draw(st.sampled_from(entries))
+    entry = entries[which % len(entries)]
     splices = [document.renamed(entry, "renamed")]
     result = spliced(text, splices)
     assert sees(result) == means(document, names={entry: "renamed"})
     assert spliced(result, undone(text, splices)) == text
 
 
-@given(toml_texts(), st.data(), st.sampled_from([True, False, "0.003", "torch.nn.BatchNorm3d"]))
+@given(toml_texts(), WHICH, st.sampled_from([True, False, "0.003", "torch.nn.BatchNorm3d"]))
 @settings(deadline=None)
-def test_a_value_is_replaced_and_nothing_else(text: str, data: st.DataObject, value: bool | str) -> None:
+def test_a_value_is_replaced_and_nothing_else(text: str, which: int, value: bool | str) -> None:
     document = parse(text)
     found = list(scalars(document.roots[0].node))
     assume(found)
-    scalar = data.draw(st.sampled_from(found))
+    scalar = found[which % len(found)]
     assume(scalar.quoted or value != "torch.nn.BatchNorm3d")
     spelling = document.spelled(value, scalar)
     assert spelling is not None
