@@ -66,9 +66,11 @@ def test_every_check_is_shown_where_that_is_asked_for(shown: Any) -> None:
     ]
 
 
-def test_a_name_stays_whole_where_there_is_room(shown: Any) -> None:
-    name = "encoder.stages.3.blocks.1.bn"
-    assert any(line.split()[1:2] == [name] for line in shown(verification([layer(name, 0.1)]), 80))
+def test_where_it_is_narrow_names_fold_and_nothing_else(shown: Any) -> None:
+    name = "encoder.stages.3.blocks.1.downsampling.normalisation"
+    first, second = shown(verification([layer(name, 0.1)]), 80)[1:3]
+    assert first.split()[2:] == ["BatchNorm3d", "eval", "10%"]
+    assert first.split()[1] + second.strip() == name
 
 
 @pytest.mark.parametrize(
