@@ -67,10 +67,11 @@ def test_every_check_is_shown_where_that_is_asked_for(shown: Any) -> None:
 
 
 def test_where_it_is_narrow_names_fold_and_nothing_else(shown: Any) -> None:
-    name = "encoder.stages.3.blocks.1.downsampling.normalisation"
-    first, second = shown(verification([layer(name, 0.1)]), 80)[1:3]
-    assert first.split()[2:] == ["BatchNorm3d", "eval", "10%"]
-    assert first.split()[1] + second.strip() == name
+    name = "encoder.stages.3.blocks.1.bn"
+    first, *rest = shown(verification([layer(name, 0.1, 0.2, 0.3)]), 58, verbose=True)[1:]
+    assert first.split()[2:] == ["BatchNorm3d", "10%", "20%", "30%", "3e-07/1e-06"]
+    folded = [line.strip() for line in rest[: rest.index(next(line for line in rest if line.startswith("Error")))]]
+    assert first.split()[1] + "".join(folded) == name
 
 
 @pytest.mark.parametrize(
