@@ -141,7 +141,8 @@ class _Planner:
         if spec.name not in self.place:
             return Step(spec, spec, "copied", "outside of the layers bnport has rules for: keeps its name")
         layer, parameter = self.place[spec.name]
-        if self.to != "mindspore" and parameter.slot in _STATISTICS and _keeps_no_statistics(layer):
+        leaves_mindspore = self.from_ == "mindspore" and self.to != "mindspore"
+        if leaves_mindspore and parameter.slot in _STATISTICS and _keeps_no_statistics(layer):
             return Step(spec, None, "dropped", f"{layer.kind_name}: {_no_statistics(layer)}", layer=layer.name)
         name = self._name(layer, parameter)
         if name is None:

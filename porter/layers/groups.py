@@ -61,13 +61,14 @@ def _lift_inner_cells(
     """Give `X.bn2d`'s tensors to X where X is a BatchNorm3d: where it has no child but that inner cell.
 
     A cell that its author named bn2d stands beside other children and keeps its name. Parameters that a subclass of
-    BatchNorm3d adds stay beside the inner cell's.
+    BatchNorm3d adds stay beside the inner cell's; one that has a BatchNorm3d's own name in PyTorch is none of these.
     """
     paths = Paths(by_parent)
     lifted: dict[str, dict[str, TensorSpec]] = {}
     for name, tensors in by_parent.items():
         outer, _, last = name.rpartition(".")
-        if last == "bn2d" and tensors.keys() <= _INNER.keys() and name not in own and paths.below(outer) == [name]:
+        is_inner = last == "bn2d" and tensors.keys() <= _INNER.keys() and name not in own
+        if is_inner and paths.below(outer) == [name] and by_parent.get(outer, {}).keys().isdisjoint(_TAKEN):
             lifted.setdefault(outer, {}).update({_INNER[leaf]: spec for leaf, spec in tensors.items()})
         else:
             lifted.setdefault(name, {}).update(tensors)
@@ -76,6 +77,7 @@ def _lift_inner_cells(
 
 STATISTICS = ("running_mean", "running_var", "moving_mean", "moving_variance")
 _INNER = {name.removeprefix("bn2d."): name for name in KINDS["BatchNorm3d"].names_in("mindspore").values()}
+_TAKEN = frozenset(KINDS["BatchNorm3d"].names_in("torch").values())
 
 
 def candidates(group: Group, dialect: Dialect) -> tuple[Kind, ...]:

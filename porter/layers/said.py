@@ -12,7 +12,7 @@ from porter.layers.classes import kinds_of_class, looks_like_norm, settings_of
 from porter.layers.groups import Group, channels_of, owns_statistics
 from porter.layers.hints import Hints
 from porter.layers.kinds import KEEP, Dialect, Kind, kind_called
-from porter.layers.model import Evidence
+from porter.layers.model import Evidence, EvidenceSource
 from porter.layers.patterns import matches
 from porter.layers.settings import TARGET, Settings
 
@@ -122,13 +122,20 @@ class Said:
         return None
 
     def _own_class(self, name: str, group: Group, possible: tuple[Kind, ...]) -> Evidence | None:
-        """What looks like a layer and is a class of the user's own, not even a subclass of one that bnport knows."""
-        facts = self._network.get(name)
+        """What looks like a layer and is of a class that is none, and no subclass of any, that bnport knows.
+
+        Of a pickled class the name alone is known, and not what it derives from; PyTorch's own derive from no layer.
+        """
+        facts, where = self._network.get(name), "your network"
+        pickled = self._pickled.get(name)
+        if not facts and pickled and pickled.class_name.startswith("torch.nn.modules."):
+            facts, where = pickled, "the file"
         if not facts or not group.tensors or not possible or kinds_of_class(facts):
             return None
         if looks_like_norm(facts) or owns_statistics(group):
             return None
-        return Evidence("network", (KEEP,), f"{facts.class_name} in your network is no kind bnport has a rule for")
+        source: EvidenceSource = "network" if where == "your network" else "pickled module"
+        return Evidence(source, (KEEP,), f"{facts.class_name} in {where} is no kind bnport has a rule for")
 
     def _record(self, name: str) -> Evidence | None:
         recorded = self._hints.recorded.get(name)

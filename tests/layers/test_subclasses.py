@@ -12,7 +12,7 @@ from nets import assert_same, randomised, there_and_back
 from torch import nn
 
 import porter
-from porter import SourceOptions
+from porter import SourceOptions, WriteOptions
 from porter.errors import Undecided, UsageError
 from porter.layers.model import Layer
 
@@ -130,6 +130,45 @@ def test_a_class_without_a_rule_keeps_its_names(factory: str, tmp_path: Path) ->
     layer = layers_of(tmp_path / "net.pth", globals()[factory](), model(factory))["extra"]
     assert (layer.kind_name, layer.certainty) == ("keep", "certain")
     assert targets(tmp_path / "net.pth", model(factory)) == ["extra.weight"]
+
+
+def test_a_pickled_layer_of_pytorchs_own_without_a_rule_keeps_its_names(tmp_path: Path) -> None:
+    torch.save(rms_norm(), tmp_path / "net.pth")
+    found = {layer.name: layer for layer in porter.inspect(tmp_path / "net.pth").source.layers}
+    assert (found["extra"].kind_name, found["extra"].certainty) == ("keep", "certain")
+
+
+class Mixing(ms.Cell):
+    """An own weight that is no gain, and a BatchNorm2d that its author called bn2d."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = mindspore.Parameter(mindspore.ops.ones((8, 3, 3, 3), mindspore.float32))
+        self.bn2d = ms.BatchNorm2d(8)
+
+
+def test_a_bn2d_beside_an_own_weight_is_no_inner_cell(tmp_path: Path) -> None:
+    mindspore.save_checkpoint(ms.SequentialCell(Mixing(), Mixing()), str(tmp_path / "net.ckpt"))
+    options = SourceOptions(layers=[("*.bn2d", "BatchNorm2d")])
+    done = porter.convert(tmp_path / "net.ckpt", tmp_path / "net.pth", source_options=options)
+    assert {"0.weight", "0.bn2d.weight", "1.bn2d.running_mean"} <= {spec.name for spec in done.plan.targets}
+    # Without the user's word it is a question or an answer, but no clash of names.
+    found = {layer.name for layer in porter.inspect(tmp_path / "net.ckpt").source.layers}
+    assert {"0.bn2d", "1.bn2d"} <= found
+
+
+def tracking() -> nn.Module:
+    return nn.Sequential(nn.Conv3d(2, 4, 3), nn.InstanceNorm3d(4, affine=True, track_running_stats=True))
+
+
+def test_statistics_of_an_instance_norm_stay_in_mint(tmp_path: Path) -> None:
+    """mint keeps PyTorch's names, so nothing need be left out."""
+    torch.save(randomised(tracking()).state_dict(), tmp_path / "net.pth")
+    there = porter.convert(
+        tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=model("tracking"),
+        write_options=WriteOptions(to="mint"),
+    )  # fmt: skip
+    assert {step.fate for step in there.plan.steps} == {"copied"}
 
 
 def test_the_user_may_say_that_names_are_kept(tmp_path: Path) -> None:
