@@ -173,8 +173,10 @@ def _notes_on(file: ConfigFile, record: Record, options: ConfigOptions) -> Itera
     if not is_there and options.from_ in (None, record.to):
         return
     edited = "" if record.is_unchanged(file) else "it was edited since, and "
+    doubtful = edited or options.from_
+    way_out = "; where that is no longer so, give --ignore-record and --from" if doubtful else ""
     text = f"{edited}its record says that it is in the terms of {record.to}" + (" already" if is_there else "")
-    yield Remark("", "", f"{text}; --ignore-record and --from say otherwise", _START)
+    yield Remark("", "", f"{text}{way_out}", _START)
 
 
 def remark_to_json(remark: Remark | Undecision) -> dict[str, Any]:
