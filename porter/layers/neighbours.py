@@ -26,7 +26,7 @@ from functools import cached_property, lru_cache
 
 from porter.layers.groups import Group
 from porter.layers.kinds import KINDS, Kind
-from porter.layers.weights import LINEAR, Weight
+from porter.layers.weights import LINEAR, VOLUMES, Weight
 
 # Weights that are named one by one in a finding's text.
 _NAMED = 4
@@ -119,6 +119,7 @@ class Neighbourhood:
     """The order of weights and norms in one checkpoint."""
 
     def __init__(self, sequence: Sequence[Weight | Norm]) -> None:
+        self._weights = [item for item in sequence if isinstance(item, Weight)]
         self._network_axes = frozenset[int]()
         self._runs: dict[str, tuple[_Run, int]] = {}
         self._feeders: dict[str, _Feeders | None] = {}
@@ -152,6 +153,25 @@ class Neighbourhood:
         if fed is not None and not norm.tracked:
             return Finding(LINEAR, f"it has no statistics and feeds {fed.name} ({fed.what})")
         return self._by_the_network(norm, fed)
+
+    def volumes_around(self, norm: Norm) -> Finding:
+        """Whether all convolutions are 3-D in the innermost module around `norm` that has weights, linear or not.
+
+        Nothing about other ranks: too far from the norm to contradict its names.
+        """
+        module = next((module for module in _modules_around(norm.name) if module in self._axes_below), "")
+        if self._axes_below.get(module, LINEAR) - LINEAR != VOLUMES:
+            return Finding(frozenset(), "not all convolutions around it are 3-D")
+        return Finding(VOLUMES, f"every convolution of {module or 'the network'} has 3 spatial axes")
+
+    @cached_property
+    def _axes_below(self) -> dict[str, frozenset[int]]:
+        """Module -> the axes of all weights below it."""
+        found: dict[str, frozenset[int]] = {}
+        for weight in self._weights:
+            for module in _modules_around(weight.name):
+                found[module] = found.get(module, weight.axes) | weight.axes
+        return found
 
     def feeder_channels(self, norm: Norm) -> int | None:
         """Channels of a norm that has no tensors of its own: what the convolution before it puts out.

@@ -11,7 +11,8 @@ Evidence for a layer's kind, strongest first:
 7. its siblings in repeated modules, the state dict's `_metadata`, the neighbouring layers, names and shapes.
 
 1-5 (`porter.layers.said`) settle a kind, and so does 6 where no other kind has these names and 7 does not contradict
-it. 7 narrows the candidates down: the kind is inferred if one rule converts all that are left, undecided otherwise.
+it; for a BatchNorm3d, 7 must agree, since any cell may call a BatchNorm2d of its own `bn2d`. Otherwise 7 narrows the
+candidates down: the kind is inferred if one rule converts all that are left, undecided otherwise.
 Nothing is decided without evidence that can be shown.
 """
 
@@ -168,6 +169,8 @@ class _Recogniser:
         if item is None:
             return None
         finding = about_weight(item) if isinstance(item, Weight) else self.neighbourhood.about(item)
+        if not finding.axes and isinstance(item, Norm) and self.candidates.get(name) == (KINDS["BatchNorm3d"],):
+            finding = self.neighbourhood.volumes_around(item)
         return Evidence("neighbours", kinds_beside(item, finding.axes), finding.text) if finding.axes else None
 
     def _fitting(self, group: Group) -> tuple[Kind, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from porter.layers.groups import Group, Shapes
-from porter.layers.kinds import KEEP, Kind
+from porter.layers.kinds import KEEP, KINDS, Kind
 from porter.layers.model import Certainty, Evidence, EvidenceSource
 from porter.layers.rules import share_a_rule
 
@@ -45,7 +45,18 @@ def _weighed(possible: tuple[Kind, ...], fitting: tuple[Kind, ...], evidence: _P
     left = _left(possible, evidence) or _left(fitting, evidence)
     if not share_a_rule(left):
         return left or possible, "undecided"
-    return left, "certain" if evidence[0] == ("names", left) else "inferred"
+    named = evidence[0] == ("names", left) and _is_no_wrapper(left, evidence)
+    return left, "certain" if named else "inferred"
+
+
+def _is_no_wrapper(kinds: tuple[Kind, ...], evidence: _Pieces) -> bool:
+    """Whether `kinds` have names of their own, or the layers around show that it is no cell with one child bn2d.
+
+    The inner cell of a BatchNorm3d has the names of a BatchNorm2d that an author calls bn2d in a cell of its own.
+    """
+    if kinds != (KINDS["BatchNorm3d"],):
+        return True
+    return any(source == "neighbours" and KINDS["BatchNorm2d"] not in beside for source, beside in evidence)
 
 
 def _settled(evidence: _Pieces) -> tuple[Kind, ...]:

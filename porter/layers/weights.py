@@ -59,6 +59,7 @@ class Weight:
 LINEAR = frozenset([0])
 POINTS = frozenset([1])
 PLANES = frozenset([2])
+VOLUMES = frozenset([3])
 _SPARSE = "sparse convolution"
 
 

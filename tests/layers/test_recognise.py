@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,45 @@ def test_mindspores_nested_names_are_certain(tmp_path: Path) -> None:
     assert layers["bn"].tensors["gamma"] == "bn.bn2d.gamma"
 
 
+WITHOUT_A_CONVOLUTION: dict[str, Callable[[], mindspore.nn.Cell]] = {
+    "a wrapper before a linear layer": lambda: Holder(
+        norm=Holder(bn2d=mindspore.nn.BatchNorm2d(8)), head=mindspore.nn.Dense(8, 2)
+    ),
+    "two wrappers": lambda: Holder(
+        a=Holder(bn2d=mindspore.nn.BatchNorm2d(8)), norm=Holder(bn2d=mindspore.nn.BatchNorm2d(8))
+    ),
+    "far from the convolution": lambda: Holder(
+        stem=mindspore.nn.Conv3d(1, 6, 3),
+        block=Holder(fc=mindspore.nn.Dense(6, 4), bn=Holder(norm=Holder(bn2d=mindspore.nn.BatchNorm2d(8)))),
+    ),
+    "a BatchNorm3d": lambda: Holder(norm=mindspore.nn.BatchNorm3d(8), head=mindspore.nn.Dense(8, 2)),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_CONVOLUTION)
+def test_a_lone_bn2d_without_a_convolution_is_inferred(name: str, tmp_path: Path) -> None:
+    """A BatchNorm3d and a cell that only holds a BatchNorm2d called bn2d have the same names."""
+    layers = mindspore_layers(tmp_path, WITHOUT_A_CONVOLUTION[name]())
+    norm = next(layer for path, layer in layers.items() if path.endswith("norm"))
+    assert (norm.kind_name, norm.certainty) == ("BatchNorm3d", "inferred")
+
+
+def test_what_a_lone_bn2d_is_taken_for_is_noted(tmp_path: Path) -> None:
+    mindspore_layers(tmp_path, WITHOUT_A_CONVOLUTION["a wrapper before a linear layer"]())
+    done = porter.convert(tmp_path / "net.ckpt", tmp_path / "out.pth", verify=False, dry_run=True)
+    assert [note for note in done.warnings if "1 BatchNorm3d, inferred from names" in note]
+
+
+def test_a_norm_that_no_convolution_feeds_is_certain_among_3d_ones(tmp_path: Path) -> None:
+    """Behind a linear layer, and behind a norm before one: what stands around them is 3-D."""
+    cell = mindspore.nn
+    block = Holder(conv=cell.Conv3d(1, 4, 3), fc=cell.Dense(4, 6), bn=cell.BatchNorm3d(4))
+    tail = Holder(conv=cell.Conv3d(4, 6, 3), one=cell.BatchNorm3d(6), two=cell.BatchNorm3d(6), fc=cell.Dense(6, 2))
+    layers = mindspore_layers(tmp_path, Holder(block=block, tail=tail, plane=cell.Conv2d(3, 5, 3)))
+    assert [layers[name].certainty for name in ("block.bn", "tail.one", "tail.two")] == ["certain"] * 3
+    assert "every convolution of tail has 3 spatial axes" in [e.text for e in layers["tail.two"].evidence]
+
+
 def test_a_cell_named_bn2d_keeps_its_name_beside_others(tmp_path: Path) -> None:
     layers = mindspore_layers(tmp_path, Holder(conv=mindspore.nn.Conv2d(2, 4, 3), bn2d=mindspore.nn.BatchNorm2d(4)))
     assert layers["bn2d"].kind_name == "BatchNorm2d"
@@ -230,7 +270,7 @@ def test_a_lone_bn2d_behind_a_2d_convolution_is_undecided(tmp_path: Path) -> Non
 
 def test_a_root_level_batch_norm_3d(tmp_path: Path) -> None:
     layers = mindspore_layers(tmp_path, mindspore.nn.BatchNorm3d(4))
-    assert (layers[""].kind_name, layers[""].certainty) == ("BatchNorm3d", "certain")
+    assert (layers[""].kind_name, layers[""].certainty) == ("BatchNorm3d", "inferred")
     torch_layers = layers_of(tmp_path, nn.BatchNorm3d(4).state_dict(), layers=[("(root)", "BatchNorm3d")])
     assert torch_layers[""].tensors["gamma"] == "weight"
 
