@@ -21,7 +21,7 @@ from porter.layers.model import Layer
 from porter.layers.patterns import matches
 from porter.layers.recognise import recognise
 from porter.layers.settings import invert_momentum
-from porter.layers.training_state import APPENDED, rename_owner, training_state
+from porter.layers.training_state import rename_owner, training_state
 from porter.sharing import settle
 from porter.wrappers import fits, wrapper_of
 
@@ -121,15 +121,21 @@ def open_source(
 
 
 def _training_state(specs: Mapping[str, TensorSpec], options: SourceOptions) -> dict[str, str]:
-    """See `training_state`, less the scalars that a network given has for parameters."""
+    """See `training_state`, less what a network given has for its own."""
     found = training_state(specs)
-    if APPENDED not in found.values() or not (options.net or options.model):
+    if not found or not (options.net or options.model):
         return found
     from porter import network
 
     own = {spec.name for spec in network.mindspore_parameters(options.net)} if options.net else set()
     own |= {spec.name for spec in network.torch_parameters(options.model)} if options.model else set()
-    return {name: what for name, what in found.items() if what != APPENDED or name not in own}
+    # PyTorch calls some parameters otherwise (gamma), but not their layers. The root is no layer's name.
+    layers = {name.rpartition(".")[0] for name in own} - {""}
+    return {
+        name: what
+        for name, what in found.items()
+        if name not in own and name.rpartition(".")[0].removesuffix(".bn2d") not in layers
+    }
 
 
 def _optimizer_state(checkpoint: Checkpoint) -> dict[str, str]:

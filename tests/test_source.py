@@ -77,6 +77,43 @@ def test_appended_numbers_are_left_out_and_parameters_are_not(tmp_path: Path) ->
         assert any("epoch" in note and "left out" in note for note in done.warnings)
 
 
+class Mirrored(ms.Cell):
+    """With a branch and a number called as an optimizer calls its state, and with an optimizer's step beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm, self.bn = ms.Dense(4, 4), ms.LayerNorm((4,)), ms.BatchNorm3d(4)
+        branch = ms.Cell()
+        branch.fc, branch.norm, branch.bn = ms.Dense(4, 4), ms.LayerNorm((4,)), ms.BatchNorm3d(4)
+        self.linear = branch
+        self.momentum = mindspore.Parameter(mindspore.Tensor(1.0), name="momentum")
+
+
+def mirrored_in_torch() -> nn.Module:
+    def part() -> dict[str, nn.Module]:
+        return {"fc": nn.Linear(4, 4), "norm": nn.LayerNorm(4), "bn": nn.BatchNorm3d(4)}
+
+    network = nn.ModuleDict({**part(), "linear": nn.ModuleDict(part())})
+    network.register_parameter("momentum", nn.Parameter(torch.tensor(1.0)))
+    return network
+
+
+@pytest.mark.parametrize(
+    "options", [SourceOptions(net=f"{__file__}:Mirrored"), SourceOptions(model=f"{__file__}:mirrored_in_torch")]
+)
+def test_what_the_network_given_owns_is_no_optimizer_state(options: SourceOptions, tmp_path: Path) -> None:
+    network = Mirrored()
+    # Without the statistics nothing but the network tells the branch from the moments of what it mirrors.
+    saved = [{"name": p.name, "data": p} for p in network.get_parameters() if "linear.bn.bn2d.moving" not in p.name]
+    saved.append({"name": "global_step", "data": mindspore.Tensor([3])})
+    saved.append({"name": "linear.momentum", "data": mindspore.Tensor(1.0)})
+    mindspore.save_checkpoint(saved, str(tmp_path / "net.ckpt"))
+    without = porter.inspect(tmp_path / "net.ckpt").source.left_out
+    assert {"linear.fc.weight", "linear.norm.gamma", "linear.bn.bn2d.gamma", "momentum"} <= without.keys()
+    found = porter.inspect(tmp_path / "net.ckpt", options).source.left_out
+    assert found.keys() == {"global_step", "linear.momentum"}
+
+
 def test_numbers_of_a_converted_file_come_back(tmp_path: Path) -> None:
     state = {**nn.Sequential(nn.Linear(2, 3)).state_dict(), "logit_scale": torch.tensor(2.5)}
     porter.convert(saved(tmp_path / "net.pth", state), tmp_path / "net.ckpt", verify=False)

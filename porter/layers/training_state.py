@@ -66,6 +66,10 @@ _COUNTERS = {
     "last_overflow_iterator_step": "loss scale counter",
 }
 _GROUP_LEARNING_RATE = "learning_rate_group_"
+# What shows an optimizer: the number of an epoch may be written beside any network, which may train a `momentum`.
+_OF_AN_OPTIMIZER = ("global_step", "state_step", "step_t", "learning_rate", _GROUP_LEARNING_RATE)
+# Those of mindspore.experimental that have no counter: Adadelta, RMSprop and SGD have all of one row.
+_UNCOUNTED = (("accum.", "accum_update."), ("mean_grad.", "mean_square.", "moment."), ("accum.", "stat."))
 
 # What `save_checkpoint(append_dict={"epoch": 3})` writes. A number that a network trains (CLIP's logit scale) is a
 # floating-point one as well, and is never left out for a resemblance: only names that no parameter bears are.
@@ -78,8 +82,8 @@ def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
 
     A network may well have a layer called `stat`. So a name behind a prefix counts only if it is the name of another
     tensor, of the same shape; and none does where the prefix is shown to be a branch of the network (`_is_branch`),
-    or where there is no counter, which nearly all optimizers have, and a parameter has no name behind the prefix. A
-    counter has the shape () or (1,).
+    or where no counter shows an optimizer, unless it is one of those that have none (`_uncounted`). A counter has the
+    shape () or (1,).
 
     Args:
         specs: all tensors of a MindSpore checkpoint, by name.
@@ -88,12 +92,16 @@ def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
     schedule = specs.get("learning_rate")
     if schedule and "global_step" in found and len(schedule.shape) == 1:
         found["learning_rate"] = "schedule of learning rates"
-    # Those of mindspore.experimental count nothing, and have moments for every parameter.
-    expected = set() if found else _trained(specs)
-    beginning = [name for name in specs if name.startswith(MOMENT_PREFIXES)]
-    for prefix, what in (*_MOMENTS.items(), *_SCALARS.items()):
+    if any(name.startswith(_OF_AN_OPTIMIZER) for name in found):
+        prefixes = MOMENT_PREFIXES
+    else:
+        found.pop("momentum", None)
+        prefixes = _uncounted({name: spec for name, spec in specs.items() if name not in found})
+    beginning = [name for name in specs if name.startswith(prefixes)]
+    for prefix in prefixes:
+        what = _MOMENTS.get(prefix) or _SCALARS[prefix]
         behind = {name: name[len(prefix) :] for name in beginning if name.startswith(prefix)}
-        if not expected <= set(behind.values()) or _is_branch(prefix, behind, specs):
+        if _is_branch(prefix, behind, specs):
             continue
         for name, owner in behind.items():
             if owner in specs and specs[name].shape == (() if prefix in _SCALARS else specs[owner].shape):
@@ -105,6 +113,15 @@ def training_state(specs: Mapping[str, TensorSpec]) -> dict[str, str]:
 def _may_be_appended(spec: TensorSpec) -> bool:
     told = not spec.dtype.is_floating or spec.name in _APPENDED_FLOATS
     return spec.shape == () and told and "." not in spec.name and spec.name != "num_batches_tracked"
+
+
+def _uncounted(specs: Mapping[str, TensorSpec]) -> tuple[str, ...]:
+    """The prefixes of an optimizer without a counter: it has all of its moments for every parameter."""
+    if not any(name.startswith(("moment.", "accum.")) for name in specs):
+        return ()
+    trained = _trained(specs)
+    complete = (row for row in _UNCOUNTED if all(prefix + name in specs for prefix in row for name in trained))
+    return tuple(dict.fromkeys(prefix for row in complete for prefix in row))
 
 
 def _trained(specs: Mapping[str, TensorSpec]) -> set[str]:

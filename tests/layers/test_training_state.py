@@ -148,3 +148,29 @@ def test_without_a_counter_every_parameter_has_a_moment() -> None:
     some = specs(conv__weight=(4, 4), head__weight=(4,), moment__conv__weight=(4, 4))
     assert training_state(some) == {}
     assert set(training_state(some | specs(global_step=(1,)))) == {"moment.conv.weight", "global_step"}
+
+
+@pytest.mark.parametrize("prefix", ["linear", "prev", "stat", "moments", "exp_avg"])
+@pytest.mark.parametrize("beside", [(), ("epoch_num", "step_num")])
+def test_a_branch_that_mirrors_the_trunk_is_the_networks_where_no_counter_shows_an_optimizer(
+    prefix: str, beside: tuple[str, ...]
+) -> None:
+    numbers = specs(**dict.fromkeys(beside, ()))
+    two = specs(fc__weight=(4, 4), fc__bias=(4,)) | specs(
+        **{f"{prefix}__fc__weight": (4, 4), f"{prefix}__fc__bias": (4,)}
+    )
+    assert set(training_state(two | numbers)) == set(beside)
+
+
+@pytest.mark.parametrize("counter", ["global_step", "learning_rate", "learning_rate_group_0", "state_step", "step_t"])
+def test_a_counter_of_an_optimizer_shows_that_it_is_one(counter: str) -> None:
+    some = specs(fc__weight=(4, 4), linear__fc__weight=(4, 4), momentum=())
+    assert training_state(some) == {}
+    assert set(training_state(some | specs(**{counter: ()}))) == {"linear.fc.weight", "momentum", counter}
+
+
+def test_an_optimizer_without_a_counter_is_told_by_its_moments_beside_a_loss_scale() -> None:
+    own = specs(conv__weight=(4, 4), scale_sense=())
+    some = own | specs(stat__conv__weight=(4, 4), accum__conv__weight=(4, 4))
+    assert set(training_state(some)) == {"scale_sense", "stat.conv.weight", "accum.conv.weight"}
+    assert set(training_state(own | specs(stat__conv__weight=(4, 4)))) == {"scale_sense"}
