@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from porter.collector import collector_paused
@@ -16,7 +16,7 @@ from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
 from porter.layers.rules import names_differ
 from porter.layers.undecided import refuse_undecided
-from porter.plan import Plan, cast, make_plan, prove, strip_prefix
+from porter.plan import Plan, Step, cast, make_plan, prove, strip_prefix
 from porter.record import Record
 from porter.sharing import Sharing, fitted, layers_kept, share, shared_names, spread, with_counters
 from porter.source import Source
@@ -161,7 +161,7 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     prove(plan, specs, source.layers, removed=prefix, restored=restored)
     # The layer rules know nothing of names that the user chose: what they say is proven above, for the names before.
     named = renamed(rename(plan, options.renames), options.like.renamed if options.like else {})
-    named = spread(named, options.shared)
+    named = _without_idle(spread(named, options.shared), source, options)
     if named is not plan:
         prove(named, specs, layers=None)
     plan = named
@@ -234,6 +234,34 @@ def _untrained(source: Source, to: Dialect) -> dict[str, str]:
             if _says_affine_false(layer) and all((reader.array(name) == fill).all() for name, fill in fills.items()):
                 found |= {name: f"{fill} throughout, in a layer with affine=False" for name, fill in fills.items()}
     return found
+
+
+def _without_idle(plan: Plan, source: Source, options: WriteOptions) -> Plan:
+    """`plan` without gains and shifts that PyTorch's network, where it is the target, has not; 1 and 0 throughout.
+
+    MindSpore's normalisations always have them; PyTorch's InstanceNorm3d(), LayerNorm(bias=False) ... have not.
+    """
+    if source.dialect != "mindspore" or plan.to != "torch" or options.declared is None:
+        return plan
+    names = set(options.declared())
+    fills = {
+        name: parameter.fill
+        for layer in source.layers
+        if layer.certainty != "undecided"
+        for slot, name in layer.tensors.items()
+        if (parameter := layer.kind.parameter(slot)).always_in_mindspore and slot in ("gamma", "beta")
+    }
+    with TensorReader(source.checkpoint) as reader:
+
+        def kept(step: Step) -> Step:
+            absent = step.source and step.source.name in fills and step.target and step.target.name not in names
+            if not absent or not step.source or (reader.array(step.source.name) != fills[step.source.name]).any():
+                return step
+            reason = f"{fills[step.source.name]:g} throughout, and PyTorch's network has none there"
+            return step._replace(target=None, fate="dropped", reason=reason)
+
+        steps = tuple(map(kept, plan.steps))
+    return plan if steps == plan.steps else replace(plan, steps=steps)
 
 
 def _says_affine_false(layer: Layer) -> bool:

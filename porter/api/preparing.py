@@ -130,7 +130,7 @@ def prepared(
     network = target_network(given, source.dialect, to)
     write = replace(write, own=_names_of(network, to, written))
     model = given.model
-    if model and write.optimizer:
+    if model:
         from porter.target import parameters_of
 
         write = replace(write, declared=cache(lambda: [spec.name for spec in parameters_of(model, "torch")]))

@@ -15,6 +15,7 @@ import porter
 from porter import SourceOptions, WriteOptions
 from porter.errors import Undecided, UsageError
 from porter.layers.model import Layer
+from porter.target import DoesNotFit
 
 
 class Scaled(nn.BatchNorm3d):
@@ -155,6 +156,35 @@ def test_a_bn2d_beside_an_own_weight_is_no_inner_cell(tmp_path: Path) -> None:
     # Without the user's word it is a question or an answer, but no clash of names.
     found = {layer.name for layer in porter.inspect(tmp_path / "net.ckpt").source.layers}
     assert {"0.bn2d", "1.bn2d"} <= found
+
+
+def idle_norms() -> nn.Module:
+    """Normalisations without gain or shift, which MindSpore's always have."""
+    norms = [nn.InstanceNorm3d(4), nn.GroupNorm(2, 4, affine=False), nn.LayerNorm(4, bias=False)]
+    return randomised(nn.Sequential(nn.Conv3d(2, 4, 3), *norms, nn.LayerNorm(4, elementwise_affine=False)))
+
+
+def test_gains_that_the_target_network_has_not_are_left_out_where_they_do_nothing(tmp_path: Path) -> None:
+    """Without the record of the conversion, which knows what it had created."""
+    state = idle_norms().state_dict()
+    torch.save(state, tmp_path / "net.pth")
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=model("idle_norms"), verify=False)
+    (tmp_path / "net.ckpt.bnport.json").unlink()
+    porter.convert(tmp_path / "net.ckpt", tmp_path / "back.pth", source_options=model("idle_norms"), verify=False)
+    assert_same(state, torch.load(tmp_path / "back.pth", weights_only=True))
+
+
+def test_a_trained_gain_that_the_target_network_has_not_is_a_difference(tmp_path: Path) -> None:
+    torch.save(idle_norms().state_dict(), tmp_path / "net.pth")
+    porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", source_options=model("idle_norms"), verify=False)
+    (tmp_path / "net.ckpt.bnport.json").unlink()
+    trained = mindspore.load_checkpoint(str(tmp_path / "net.ckpt"))
+    trained["1.gamma"] = mindspore.Parameter(trained["1.gamma"] * 2)
+    mindspore.save_checkpoint([{"name": n, "data": p} for n, p in trained.items()], str(tmp_path / "trained.ckpt"))
+    with pytest.raises(DoesNotFit):
+        porter.convert(
+            tmp_path / "trained.ckpt", tmp_path / "b.pth", source_options=model("idle_norms"), verify=False
+        )
 
 
 def tracking() -> nn.Module:
