@@ -243,7 +243,6 @@ def _without_idle(plan: Plan, source: Source, options: WriteOptions) -> Plan:
     """
     if source.dialect != "mindspore" or plan.to != "torch" or options.declared is None:
         return plan
-    names = set(options.declared())
     fills = {
         name: parameter.fill
         for layer in source.layers
@@ -251,17 +250,22 @@ def _without_idle(plan: Plan, source: Source, options: WriteOptions) -> Plan:
         for slot, name in layer.tensors.items()
         if (parameter := layer.kind.parameter(slot)).always_in_mindspore and slot in ("gamma", "beta")
     }
+    names = set(options.declared())
+    left_over = [step for step in plan.steps if step.target and step.target.name not in names]
+    # Where more than that is wrong, the names do not fit yet, and none of them says that the network has no gain.
+    if {spec.name for spec in plan.targets} - {step.target.name for step in left_over if step.target} != names:
+        return plan
+    idle = {step.source.name for step in left_over if step.source and step.source.name in fills}
     with TensorReader(source.checkpoint) as reader:
+        idle = {name for name in idle if (reader.array(name) == fills[name]).all()}
 
-        def kept(step: Step) -> Step:
-            absent = step.source and step.source.name in fills and step.target and step.target.name not in names
-            if not absent or not step.source or (reader.array(step.source.name) != fills[step.source.name]).any():
-                return step
-            reason = f"{fills[step.source.name]:g} throughout, and PyTorch's network has none there"
-            return step._replace(target=None, fate="dropped", reason=reason)
+    def kept(step: Step) -> Step:
+        if step.source is None or step.source.name not in idle:
+            return step
+        reason = f"{fills[step.source.name]:g} throughout, and PyTorch's network has none there"
+        return step._replace(target=None, fate="dropped", reason=reason)
 
-        steps = tuple(map(kept, plan.steps))
-    return plan if steps == plan.steps else replace(plan, steps=steps)
+    return replace(plan, steps=tuple(map(kept, plan.steps))) if idle else plan
 
 
 def _says_affine_false(layer: Layer) -> bool:

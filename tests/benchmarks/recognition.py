@@ -37,7 +37,7 @@ from rich.table import Table
 from torch import nn
 
 import porter
-from porter.layers.kinds import KINDS
+from porter.layers.kinds import KEEP, KINDS
 from porter.layers.model import Layer
 
 Verdict = Literal["right", "wrong", "certain", "undecided"]
@@ -93,7 +93,7 @@ def verdict(layer: Layer | None, truth: str | None) -> Verdict:
 
 
 def _keeps_names(kind: str) -> bool:
-    return all(p.torch == p.mindspore and p.extra_axis is None for p in KINDS[kind].parameters)
+    return kind == KEEP.name or all(p.torch == p.mindspore and p.extra_axis is None for p in KINDS[kind].parameters)
 
 
 def saved(network: nn.Module, folder: Path) -> Iterator[tuple[str, Path]]:
