@@ -64,7 +64,9 @@ def test_what_is_neither_tensor_nor_plain_is_listed(tmp_path: Path) -> None:
     found = opened(
         tmp_path, {"state": state, "param_groups": [group(lr=torch.tensor(0.1), betas=(0.9, 0.99))]}
     ).optimizer
-    assert [entry.name for entry in found.left_out] == ["optimizer.param_groups.0.lr", "optimizer.state.0.odd"]
+    assert [entry.name for entry in found.left_out] == ["optimizer.state.0.odd"]
+    # A learning rate that is a tensor is read where the optimizer is carried.
+    assert found.param_groups[0]["lr"].name == "optimizer.param_groups.0.lr"
     assert found.state[0] == {"step": 3, "momentum_buffer": None}
     assert found.param_groups[0]["betas"] == (0.9, 0.99)
 
