@@ -209,7 +209,12 @@ def test_an_error_says_where(text: str, place: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a = " + "[" * 250 + "]" * 250, "a = " + "[" * 3000 + "]" * 3000, "a" + ".a" * 3000 + " = 1", "[a" + ".a" * 3000 + "]"],
+    [
+        "a = " + "[" * 250 + "]" * 250,
+        "a = " + "[" * 3000 + "]" * 3000,
+        "a" + ".a" * 3000 + " = 1",
+        "[a" + ".a" * 3000 + "]",
+    ],
 )
 def test_too_deep_is_refused(text: str) -> None:
     with pytest.raises(LimitExceeded, match="nested too deep"):
