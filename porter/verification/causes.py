@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import BackendError
+from porter.layers.ordinary_settings import differing, settings_of_module
 from porter.layers.settings import decimal_text
 from porter.verification.activations import Arrays, Call, Inputs
 from porter.verification.deviation import deviation, magnitude
@@ -16,24 +17,6 @@ from porter.verification.twins import Twins
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
-
-# What the reader calls it -> its attribute in PyTorch, in MindSpore. Sources: the attributes of torch.nn 2.13's and
-# mindspore.nn 2.10's layers.
-_SETTINGS = (
-    ("eps", "eps", "eps"),
-    ("eps", "eps", "epsilon"),
-    ("kernel size", "kernel_size", "kernel_size"),
-    ("stride", "stride", "stride"),
-    ("dilation", "dilation", "dilation"),
-    ("groups", "groups", "group"),
-    ("output padding", "output_padding", "output_padding"),
-    ("number of groups", "num_groups", "num_groups"),
-    ("number of heads", "num_heads", "num_heads"),
-    ("negative slope", "negative_slope", "alpha"),
-    ("approximation", "approximate", "approximate"),
-    ("ceil mode", "ceil_mode", "ceil_mode"),
-    ("batch first", "batch_first", "batch_first"),
-)
 
 
 @dataclass(frozen=True)
@@ -185,70 +168,16 @@ def settings_that_differ(module: Any, cell: Any) -> list[str]:
     """Settings of two layers that say different things, in words."""
     if module is None or cell is None:
         return []
-    found = []
     holder = getattr(cell, "bn2d", cell)
-    for name, torch, mindspore in _SETTINGS:
-        mine, other = getattr(module, torch, None), getattr(holder, mindspore, None)
-        if mine is not None and other is not None and _differ(mine, other):
-            found.append(f"{name} is {mine} in PyTorch and {other} in MindSpore")
-    return found + list(_padding(module, holder)) + list(_statistics(module, holder))
-
-
-def _differ(mine: Any, other: Any) -> bool:
-    """A MindSpore 1-D layer has 2-D settings, over a height of 1; a single number stands for all axes."""
-    if isinstance(mine, int | float) and isinstance(other, int | float) and not isinstance(mine, bool):
-        return decimal_text(float(mine)) != decimal_text(float(other))
-    if isinstance(mine, tuple) or isinstance(other, tuple):
-        rank = len(mine) if isinstance(mine, tuple) else len(other)
-        return _per_axis(mine, rank) != _per_axis(other, rank)
-    return bool(mine != other)
-
-
-def _per_axis(value: Any, rank: int) -> tuple[Any, ...]:
-    return tuple(value)[-rank:] if isinstance(value, tuple | list) else (value,) * rank
-
-
-def _padding(module: Any, cell: Any) -> Iterator[str]:
-    """Compared as (before, after) of each axis; `same`, MindSpore's default in convolutions, depends on the input."""
-    mode = getattr(cell, "pad_mode", None)
-    if mode is None or not all(hasattr(module, name) for name in ("padding", "kernel_size")):
-        return
-    if mode.lower() == "pad" and getattr(cell, "padding", None) is None:
-        return
-    kernel = module.kernel_size
-    rank = len(kernel) if isinstance(kernel, tuple) else 3
-    mine = module.padding if isinstance(module.padding, str) else _pairs(module.padding, rank)
-    other = _mindspore_padding(cell, mode.lower(), rank)
-    if mine != other:
-        told = f"pad_mode='{mode}'" + (f", padding={cell.padding}" if mode.lower() == "pad" else "")
-        yield f"padding is {module.padding} in PyTorch and {told} in MindSpore"
-
-
-def _mindspore_padding(cell: Any, mode: str, rank: int) -> Any:
-    if mode == "valid":
-        return _pairs(0, rank)
-    if mode == "pad":
-        padding = cell.padding
-        flat = padding if isinstance(padding, tuple) else (padding,) * 2 * rank
-        return tuple(zip(flat[::2], flat[1::2], strict=True))[-rank:]
-    kernel, stride, dilation = (
-        _per_axis(getattr(cell, name, 1), rank) for name in ("kernel_size", "stride", "dilation")
-    )
-    if any(s != 1 and k != 1 for s, k in zip(stride, kernel, strict=True)):
-        return "same"
-    totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-    return tuple((total // 2, total - total // 2) for total in totals)
-
-
-def _pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
-    return tuple((p, p) for p in _per_axis(padding, rank))
+    found = differing(settings_of_module(module, mindspore=False), settings_of_module(holder, mindspore=True))
+    return found + list(_statistics(module, holder))
 
 
 def _statistics(module: Any, cell: Any) -> Iterator[str]:
     """Momentum and the statistics flag of batch normalisations; MindSpore keeps its momentum inverted."""
     if not hasattr(module, "track_running_stats") or not hasattr(cell, "use_batch_statistics"):
         return
-    if module.momentum is not None and _differ(module.momentum, cell.momentum):
+    if module.momentum is not None and decimal_text(module.momentum) != decimal_text(cell.momentum):
         yield (
             f"momentum is {module.momentum} in PyTorch, which is {decimal_text(1 - module.momentum)} in MindSpore's "
             f"terms, and {decimal_text(1 - cell.momentum)} in MindSpore"

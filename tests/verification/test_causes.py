@@ -24,6 +24,21 @@ SAME = {
         nn.ConvTranspose3d(2, 2, 3, stride=2, padding=1, output_padding=1),
         ms.Conv3dTranspose(2, 2, 3, stride=2, pad_mode="pad", padding=1, output_padding=1),
     ),
+    "same in both": (nn.Conv3d(2, 2, 4, padding="same"), ms.Conv3d(2, 2, 4)),
+    "a transposed one that doubles": (nn.ConvTranspose3d(2, 2, 4, 2, padding=1), ms.Conv3dTranspose(2, 2, 4, 2)),
+    "a transposed one in another spelling": (
+        nn.ConvTranspose2d(2, 2, 3, stride=2, padding=1, output_padding=1),
+        ms.Conv2dTranspose(2, 2, 3, stride=2, pad_mode="pad", padding=(1, 0, 1, 0)),
+    ),
+    "a stride beyond the kernel": (
+        nn.ConvTranspose1d(2, 2, 2, stride=3, output_padding=1),
+        ms.Conv1dTranspose(2, 2, 2, stride=3, pad_mode="valid"),
+    ),
+    "reflection, which a layer before it does": (
+        nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
+        ms.Conv2d(2, 2, 3, pad_mode="valid"),
+    ),
+    "both axes": (nn.LayerNorm((3, 4), eps=1e-7), ms.LayerNorm((3, 4), begin_norm_axis=-2)),
     "momentum and its complement": (nn.BatchNorm3d(2, momentum=0.003), ms.BatchNorm3d(2, momentum=0.997)),
     "batch statistics": (
         nn.BatchNorm1d(2, track_running_stats=False),
@@ -67,6 +82,23 @@ DIFFERENT = {
         ms.GELU(),
         "approximation is none in PyTorch and tanh in MindSpore",
     ),
+    "MindSpore's LayerNorm has one axis by default": (
+        nn.LayerNorm((3, 4), eps=1e-7),
+        ms.LayerNorm((3, 4)),
+        "number of normalised axes is 2 in PyTorch and 1 in MindSpore",
+    ),
+    "MindSpore's output_padding in 2-D": (
+        nn.ConvTranspose2d(2, 2, 3, stride=2, output_padding=1),
+        ms.Conv2dTranspose(2, 2, 3, stride=2, pad_mode="pad", padding=(0, 0, 0, 0), output_padding=1),
+        "padding is (0, 0), output_padding=(1, 1) in PyTorch and pad_mode='pad', padding=(0, 0, 0, 0) in MindSpore",
+        "appended zeros is 0 in PyTorch and 1 (its output_padding) in MindSpore",
+    ),
+    "reflection lost": (
+        nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
+        ms.Conv2d(2, 2, 3, pad_mode="pad", padding=1),
+        "padding is (1, 1) by 'reflect' (a layer of its own in MindSpore) in PyTorch and pad_mode='pad', padding=1 "
+        "in MindSpore",
+    ),
     "momentum that was not inverted": (
         nn.BatchNorm3d(2),
         ms.BatchNorm3d(2, momentum=0.1),
@@ -92,5 +124,5 @@ def test_what_says_the_same(case):
 
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_what_differs(case):
-    module, cell, told = DIFFERENT[case]
-    assert settings_that_differ(module, cell) == [told]
+    module, cell, *told = DIFFERENT[case]
+    assert settings_that_differ(module, cell) == told
