@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 from porter.conversion import bytes_of
 from porter.formats.transfer import Chunk, TensorReader, as_array
 from porter.plan import Step
 from porter.verification.copies import TensorProblem
 from porter.verification.value_faults import describe
+
+if TYPE_CHECKING:
+    from porter.verification.cases import Array
 
 # A file that is wrong throughout is told by its first tensors; more bytes than this are not looked into.
 _BUDGET = 256 << 20
@@ -53,13 +57,23 @@ def _fault(
     right, found = as_array(step.target, bytes_of(step, theirs, [])), ours.array(name)
     if right.dtype.kind == "c":
         return None
-    wide = np.float64 if right.dtype.kind == "f" else np.int64
-    right, found = right.astype(wide), found.astype(wide)
+    right, found = _numbers(right), _numbers(found)
     others = homes.get(_digest(ours.chunks(name)), []) if found.size > 1 and np.ptp(found) > 0 else []
     if others:
         more = f" or {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         return f"holds the values of {' or '.join(others[:_SHOWN])}{more}"
     return describe("", right, found, step.target.dtype.name).strip()
+
+
+def _numbers(values: Array) -> Array:
+    """Values as wide as numbers of their kind are computed with; truth values as the bytes that store them."""
+    import numpy as np
+
+    if values.dtype.kind == "f":
+        return values.astype(np.float64)
+    whole: Any = values.view(np.uint8) if values.dtype.kind == "b" else values
+    wide: Array = whole if whole.dtype == np.uint64 else whole.astype(np.int64)
+    return wide
 
 
 def _size(step: Step) -> int:

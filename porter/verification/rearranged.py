@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Permutations that move more rows than this are counted; so many are spelled out.
 _TOLD = 3
+# Parts that recurrent layers (GRU 3, LSTM 4) and attentions (3) keep in one tensor.
+_PARTS = (3, 4)
 
 
 def rearranged(old: Array, new: Array) -> str | None:
@@ -28,11 +30,30 @@ def rearranged(old: Array, new: Array) -> str | None:
     for predicate, moved in _whole_moves(old):
         if same(moved, new) and not same(moved, old):
             return predicate
+    parts = _parts_moved(old, new)
+    if parts:
+        return parts
     for axis in range(old.ndim):
         found = permuted(np.moveaxis(old, axis, 0), np.moveaxis(new, axis, 0))
         if found:
             return f"is permuted along axis {axis}: {found}" if old.ndim > 1 else f"is permuted: {found}"
     return "holds its own values in another order"
+
+
+def _parts_moved(old: Array, new: Array) -> str | None:
+    """Whether the rows come in equal parts that stand in another order, as gates do in another library's layout."""
+    import numpy as np
+
+    for count in _PARTS:
+        size = len(old) // count
+        if size < 2 or len(old) % count:
+            continue
+        theirs, ours = np.split(old, count), np.split(new, count)
+        for order in permutations(range(count)):
+            if all(same(theirs[i], part) for i, part in zip(order, ours, strict=True)):
+                told = f"{count} parts of {size} rows (gates, or queries, keys and values)"
+                return f"has its {told} in the order {_listed(order)}"
+    return None
 
 
 def permuted(old: Array, new: Array, what: str = "channel") -> str | None:
@@ -75,10 +96,10 @@ def _whole_moves(old: Array) -> Iterator[tuple[str, Array]]:
     kernel = tuple(range(2, old.ndim))
     for number in range(1, len(kernel) + 1):
         for axes in combinations(kernel, number):
-            yield f"is mirrored along {_listed(axes)}", np.flip(old, axes)
+            yield f"is mirrored along {_axes(axes)}", np.flip(old, axes)
     if kernel:
         mirrored = np.flip(old, kernel).swapaxes(0, 1).reshape(old.shape)
-        yield f"has its axes 0 and 1 exchanged and is mirrored along {_listed(kernel)}", mirrored
+        yield f"has its axes 0 and 1 exchanged and is mirrored along {_axes(kernel)}", mirrored
 
 
 def _moved(order: Sequence[int]) -> list[int]:
@@ -89,8 +110,12 @@ def _axes_moved(order: Sequence[int]) -> str:
     moved = _moved(order)
     if len(moved) == 2:
         return f"its axes {moved[0]} and {moved[1]} exchanged"
-    return f"its axes in the order {', '.join(map(str, order))}"
+    return f"its axes in the order {_listed(order)}"
 
 
-def _listed(axes: Sequence[int]) -> str:
-    return f"{'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}"
+def _axes(axes: Sequence[int]) -> str:
+    return f"{'axis' if len(axes) == 1 else 'axes'} {_listed(axes)}"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from porter.formats.dtypes import BY_NAME
 from porter.verification.bounds import stored
 from porter.verification.rearranged import rearranged, same
 
@@ -24,8 +25,6 @@ Interval = tuple[float, float]
 
 # Bits of the mantissa as stored, and half the spacing of subnormal numbers.
 _MANTISSA = {"float16": (10, 2.0**-25), "bfloat16": (7, 2.0**-134), "float32": (23, 2.0**-150), "float64": (52, 0.0)}
-# Bits of all, for those and for whole numbers.
-_WIDTH = {"float16": 16, "bfloat16": 16, "float32": 32, "float64": 64}
 # Up to this many wrong values are listed, where most are right.
 _FEW = 3
 
@@ -35,7 +34,7 @@ def describe(name: str, right: Array, found: Array, dtype: str) -> str:
 
     Args:
         name: what the text shall call it.
-        right, found: of one shape; bfloat16 as float32 or float64.
+        right, found: of one shape; bfloat16 as float32 or float64, whole numbers as int64 or uint64.
         dtype: as both are stored.
     """
     import numpy as np
@@ -81,7 +80,7 @@ def offset(right: Array, found: Array, dtype: str) -> Interval | None:
     if not usable.any() or not same(right[~usable], found[~usable]):
         return None
     error = _rounding(found[usable], dtype)
-    difference = found[usable] - right[usable]
+    difference = np.subtract(found[usable], right[usable], dtype=np.float64)
     return _interval(difference - error, difference + error, without=0.0)
 
 
@@ -102,6 +101,8 @@ def number_within(interval: Interval, dtype: str) -> str:
 
 def instead(found: Any, right: Any) -> str:
     """Both numbers with as many digits as tell them apart."""
+    if getattr(right, "dtype", None) and right.dtype.kind in "iu":
+        return f"{found} where {right} was expected"
     digits = next((d for d in (6, 9, 17) if f"{found:.{d}g}" != f"{right:.{d}g}"), 17)
     return f"{found:.{digits}g} where {right:.{digits}g} was expected"
 
@@ -181,24 +182,27 @@ def _element(name: str, right: Array, found: Array, place: int, dtype: str) -> s
 
 def _flipped_bit(right: Any, found: Any, dtype: str) -> int | None:
     """The one bit, counted from the least significant, in which both differ as stored; None where more do."""
+    different = _as_stored(right, dtype) ^ _as_stored(found, dtype)
+    if found != found:  # a conversion makes every NaN a quiet one, by the highest bit of its mantissa
+        different &= ~(1 << (_MANTISSA[dtype][0] - 1))
+    return different.bit_length() - 1 if different and different & (different - 1) == 0 else None
+
+
+def _as_stored(number: Any, dtype: str) -> int:
+    """The bits of a number, as an unsigned integer."""
     import numpy as np
 
-    width, kept = _WIDTH.get(dtype), "float32" if dtype == "bfloat16" else dtype
-    if width is None:
-        different = int(right) ^ int(found)
-    else:
-        whole = f"u{np.dtype(kept).itemsize}"
-        different = int(np.array(right, kept).view(whole)) ^ int(np.array(found, kept).view(whole))
-        different >>= 16 if dtype == "bfloat16" else 0
-        if found != found:  # a conversion makes every NaN a quiet one, by the highest bit of its mantissa
-            different &= ~(1 << (_MANTISSA[dtype][0] - 1))
-    return different.bit_length() - 1 if different > 0 and different & (different - 1) == 0 else None
+    if dtype not in _MANTISSA:
+        return int(int(number) & ((1 << 8 * BY_NAME[dtype].itemsize) - 1))
+    kept = np.array(number, "float32" if dtype == "bfloat16" else dtype)
+    return int(kept.view(f"u{kept.itemsize}")) >> (16 if dtype == "bfloat16" else 0)
 
 
 def _significance(bit: int, dtype: str) -> str:
-    if dtype not in _WIDTH:
+    if dtype not in _MANTISSA:
         return f"bit {bit}"
-    part = "the sign" if bit == _WIDTH[dtype] - 1 else "exponent" if bit >= _MANTISSA[dtype][0] else "mantissa"
+    highest = 8 * BY_NAME[dtype].itemsize - 1
+    part = "the sign" if bit == highest else "exponent" if bit >= _MANTISSA[dtype][0] else "mantissa"
     return f"bit {bit}, {part}"
 
 
@@ -206,7 +210,7 @@ def _unexplained(name: str, right: Array, found: Array, wrong: int) -> str:
     import numpy as np
 
     with np.errstate(all="ignore"):
-        distance = np.nan_to_num(np.abs(found - right), nan=np.inf)
+        distance = np.nan_to_num(np.abs(np.subtract(found, right, dtype=np.float64)), nan=np.inf)
     worst = np.unravel_index(int(distance.argmax()), right.shape)
     where = f"channel {worst[0]}" if right.ndim == 1 else f"[{', '.join(str(int(i)) for i in worst)}]"
     count = f"{wrong} of {right.size} {'channels' if right.ndim == 1 else 'values'}"

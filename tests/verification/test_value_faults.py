@@ -95,6 +95,25 @@ def test_a_counter_is_told() -> None:
     assert words == "is 4097 where 4096 was expected: one bit is flipped (bit 0)"
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_a_flipped_bit_of_a_whole_number_is_named(dtype: str) -> None:
+    right = np.array([77, 5, 3], dtype)
+    for bit in range(8 * right.itemsize):
+        bits = right.view(f"u{right.itemsize}").copy()
+        bits[0] ^= bits.dtype.type(1 << bit)
+        found = bits.view(dtype)
+        wide = "uint64" if dtype == "uint64" else "int64"
+        words = describe("w", right.astype(wide), found.astype(wide), dtype)
+        assert words == f"w[0] is {int(found[0])} where 77 was expected: one bit is flipped (bit {bit})"
+
+
+def test_gates_in_another_order_are_told_by_their_places() -> None:
+    weight = stored(np.random.default_rng(0).standard_normal((12, 5)), "float32")
+    gates = np.split(weight, 4)
+    words = said(np.concatenate([gates[i] for i in (0, 2, 1, 3)]), weight)
+    assert words == "w has its 4 parts of 3 rows (gates, or queries, keys and values) in the order 0, 2, 1, 3"
+
+
 def test_what_a_factor_and_an_offset_both_give_is_said_to_be_either() -> None:
     right = np.array([1.0, 1.0, 1.0, 1.0, 1.0 + 2**-23])
     words = said(right * 1.5, right)
