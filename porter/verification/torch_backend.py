@@ -152,6 +152,7 @@ def installed(distribution: str) -> dict[str, str]:
 
 
 def first_line(error: BaseException) -> str:
-    """A framework's message without the stack traces it appends."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """A framework's message without the stack traces it appends, and without the headings above it."""
+    lines = [line for line in str(error).splitlines() if line.strip(" -")]
+    texts = [line for line in lines if not line.startswith("- ")]
+    return (texts or lines or [type(error).__name__])[0].strip()
