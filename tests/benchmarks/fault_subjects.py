@@ -18,17 +18,57 @@ import porter
 from porter.formats import open_checkpoint
 from porter.formats.dtypes import BY_NAME
 from porter.formats.transfer import TensorReader
-from porter.layers.kinds import Dialect
+from porter.layers.kinds import KINDS, Dialect
 from porter.layers.model import Layer
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "video_resnet"
 
 _UNET = {"in_channels": 1, "out_channels": 2, "channels": (8, 16, 32), "strides": (2, 2), "num_res_units": 2}
 _RESNET = {"n_input_channels": 1, "num_classes": 3, "widen_factor": 0.25}
+
+
+class EveryKind(nn.Module):
+    """A layer of every kind that `verify` runs, all of it parameters; it has no forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm3d(12)
+        self.linear = nn.Linear(12, 12)
+        self.bilinear = nn.Bilinear(6, 6, 8)
+        self.embedding = nn.Embedding(20, 12)
+        self.prelu = nn.PReLU(12)
+        self.conv1d, self.conv2d, self.conv3d = nn.Conv1d(6, 8, 3), nn.Conv2d(6, 8, 3), nn.Conv3d(6, 8, (3, 3, 2))
+        self.up1d, self.up2d, self.up3d = (
+            nn.ConvTranspose1d(6, 8, 3),
+            nn.ConvTranspose2d(6, 8, 3),
+            nn.ConvTranspose3d(6, 8, 3),
+        )
+        self.depthwise = nn.Conv3d(8, 8, 3, groups=8)
+        self.layer_norm, self.group_norm = nn.LayerNorm(12), nn.GroupNorm(3, 12)
+        self.instance_norm = nn.InstanceNorm3d(12, affine=True)
+        self.lstm, self.gru = nn.LSTM(12, 12, 2, bidirectional=True), nn.GRU(8, 12)
+        self.rnn, self.lstm_cell = nn.RNN(8, 12), nn.LSTMCell(12, 12)
+        self.gru_cell, self.rnn_cell = nn.GRUCell(8, 12), nn.RNNCell(12, 12)
+        self.attention = nn.MultiheadAttention(12, 2)
+        self.cross_attention = nn.MultiheadAttention(12, 2, kdim=12, vdim=8)
+
+
+class EveryDtype(nn.Module):
+    """A buffer of each dtype that both frameworks hold beside those of parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool"):
+            values = torch.randint(0, 2 if name == "bool" else 100, (2, 3))
+            self.register_buffer(name, values.to(getattr(torch, name)))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "UNet": partial(nets.UNet, spatial_dims=3, norm="batch", **_UNET),
     "ResNet-10": partial(nets.resnet10, spatial_dims=3, **_RESNET),
     "SegResNet": partial(nets.SegResNet, spatial_dims=3, init_filters=8, norm="batch"),
+    "every kind": EveryKind,
+    "every dtype": EveryDtype,
 }
 
 
@@ -51,18 +91,23 @@ class Subject:
 
     @cached_property
     def layers(self) -> list[Layer]:
-        """The batch normalisations that stand in the output, in order."""
-        layers = porter.inspect(self.source, self.options).source.layers
-        return [layer for layer in layers if layer.kind.family == "BatchNorm" and layer.tensors]
+        """Those that have tensors, in order."""
+        return [layer for layer in porter.inspect(self.source, self.options).source.layers if layer.tensors]
+
+    @cached_property
+    def norms(self) -> list[Layer]:
+        """The batch normalisations."""
+        return [layer for layer in self.layers if layer.kind.family == "BatchNorm"]
 
     @cached_property
     def to(self) -> Dialect:
         return "mindspore" if self.output.suffix == ".ckpt" else "torch"
 
-    def tensor(self, layer: Layer, slot: str) -> str:
-        """The name in the output of one parameter of a batch normalisation."""
-        leaf = layer.kind.names_in(self.to, root=not layer.name)[slot]
-        return f"{layer.name}.{leaf}" if layer.name else leaf
+    def tensors(self, layer: Layer) -> dict[str, str]:
+        """Slot -> name in the output of those parameters of a layer that the source has."""
+        leaves = layer.kind.names_in(self.to, root=not layer.name)
+        prefix = f"{layer.name}." if layer.name else ""
+        return {slot: prefix + leaves[slot] for slot in layer.tensors if slot in leaves}
 
 
 class Tensors:
@@ -112,37 +157,57 @@ class Tensors:
         return bytes(data) != self._bytes
 
 
-def trained(name: str, seed: int) -> nn.Module:
-    """A MONAI network whose normalisations have values as training leaves them, each its own."""
-    torch.manual_seed(seed)
-    module = NETWORKS[name]()
+def trained(module: nn.Module) -> nn.Module:
+    """A network with values as training leaves them, each normalisation its own."""
     with torch.no_grad():
         for layer in module.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.weight.uniform_(0.5, 1.5)
+            if isinstance(getattr(layer, "bias", None), torch.Tensor):
                 layer.bias.normal_(0, 0.2)
+            if "Norm" in type(layer).__name__ and layer.weight is not None:
+                layer.weight.uniform_(0.5, 1.5)
+            if isinstance(layer, nn.PReLU):
+                layer.weight.uniform_(0.1, 0.4)
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.running_mean.normal_(0, 0.5)
                 layer.running_var.uniform_(0.3, 2)
                 layer.num_batches_tracked.random_(1, 100_000)
     return module.eval()
 
 
-def sample(folder: Path) -> Subject:
-    """The trained sample, with the settings of its own network."""
+def sample(folder: Path, seed: int = 0) -> Subject:
+    """The trained sample, with the settings of its own network; with a seed other than 0, other values."""
     options = porter.SourceOptions(model=f"{SAMPLES / 'torch_net.py'}:build")
-    return converted("video_resnet", SAMPLES / "video_resnet.pth", folder / "video_resnet.ckpt", options=options)
+    source = SAMPLES / "video_resnet.pth"
+    if seed:
+        random, state = torch.Generator().manual_seed(seed), torch.load(source)["state_dict"]
+        source = folder / f"video_resnet-{seed}.pth"
+        torch.save({"state_dict": {name: _other(values, random) for name, values in state.items()}}, source)
+    return converted("video_resnet", source, folder / f"video_resnet-{seed}.ckpt", options=options)
 
 
-def monai(name: str, folder: Path, *, seed: int = 0, dtype: str = "float32") -> Subject:
-    """A MONAI network, converted to MindSpore."""
-    source = folder / f"{name}-{seed}.pth"
-    torch.save(trained(name, seed).state_dict(), source)
-    return converted(f"{name}, {dtype}", source, folder / f"{name}-{seed}-{dtype}.ckpt", dtype=dtype)
+def _other(values: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Values of the same distribution, none of them below 0 if none was."""
+    if not values.is_floating_point():
+        return values
+    drawn = values.mean() + (values.std(correction=0) + 0.01) * torch.randn(values.shape, generator=random)
+    return drawn.abs() + 0.01 if bool((values >= 0).all()) else drawn
 
 
-def back(there: Subject) -> Subject:
-    """The way back to PyTorch, whose layers count their batches."""
-    return converted(f"{there.name}, back", there.output, there.output.with_suffix(".safetensors"), to="torch")
+def there(name: str, folder: Path, seed: int = 0, dtype: str = "float32") -> Subject:
+    """One of `NETWORKS`, converted to MindSpore."""
+    torch.manual_seed(seed)
+    module, source = trained(NETWORKS[name]()), folder / f"{name}-{seed}.pth"
+    torch.save(module.state_dict(), source)
+    kinds = tuple((path, type(m).__name__) for path, m in module.named_modules() if type(m).__name__ in KINDS)
+    options = porter.SourceOptions(layers=kinds)
+    return converted(f"{name}, {dtype}", source, folder / f"{name}-{seed}-{dtype}.ckpt", dtype=dtype, options=options)
+
+
+def back(name: str, folder: Path, seed: int = 0, dtype: str = "float32") -> Subject:
+    """The way back of `there` to PyTorch, whose batch normalisations count their batches."""
+    first = there(name, folder, seed, dtype)
+    output = first.output.with_suffix(".safetensors")
+    return converted(f"{first.name}, back", first.output, output, to="torch")
 
 
 def converted(

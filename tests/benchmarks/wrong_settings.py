@@ -25,7 +25,6 @@ def _twin(**settings: Any) -> mindspore.nn.Cell:
 
 # Factory -> what the diagnosis of the layer must say.
 WORDS = {
-    "right": None,
     "eps_left_out": "eps is 1e-05 where 0.001 was expected",
     "momentum_not_inverted": "momentum is 0.05 where 0.95 was expected .* it was not inverted",
     "momentum_off": "momentum is 0.949 where 0.95 was expected",
