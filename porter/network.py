@@ -17,12 +17,14 @@ from typing import Any
 from porter.errors import BackendError, UsageError
 from porter.formats.dtypes import BY_MINDSPORE, BY_NAME
 from porter.formats.model import ModuleFacts, TensorSpec
+from porter.layers.ordinary_settings import ATTRIBUTES
 from porter.verification.mindspore_backend import calm_the_log
 
 # The settings that recognition and verification read off a module, in the frameworks' attribute names.
 _ATTRIBUTES = (
-    *("num_features", "num_channels", "normalized_shape"),
-    *("eps", "momentum", "affine", "elementwise_affine", "track_running_stats", "use_batch_statistics"),
+    *("num_features", "num_channels"),
+    *("momentum", "affine", "elementwise_affine", "track_running_stats", "use_batch_statistics"),
+    *ATTRIBUTES,
 )
 
 

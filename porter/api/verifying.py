@@ -120,9 +120,10 @@ def checked(
 
     written = open_checkpoint(output, optimizer=ready.plan.optimizer is not None)
     with Witness(ready.source.checkpoint, written) as witness:
+        whole = _compare_networks(ready, output, inputs, options) if inputs else None
+        target = replace(target, networks_agree=whole is not None and whole.ok is True)
         found = verify_output(ready.source, ready.plan, written, options, target, on_layer)
-        if inputs:
-            found = replace(found, network=_compare_networks(ready, output, inputs, options))
+        found = replace(found, network=whole)
         told = _told(options, ready.given, target, configs)
         return replace(found, circumstances=witness.circumstances(told, configs.hashes if configs else ()))
 

@@ -45,6 +45,8 @@ ATTRIBUTES = tuple(
 _VALUES = (int, float, str, tuple)
 
 PADDING, APPENDED, AXES = "padding", "appended zeros", "number of normalised axes"
+# What a network may do beside the layer as well: it pads, or transposes, before and after.
+BESIDE = (PADDING, "batch first")
 # As much padding as makes the output as long as the input, divided by the stride.
 SAME = "same"
 

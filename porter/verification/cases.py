@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from porter.layers.kinds import Dialect, Kind
+from porter.layers.ordinary_settings import Settings as OrdinarySettings
 from porter.layers.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,16 +54,18 @@ class LayerCase:
 
 @dataclass(frozen=True)
 class Stored:
-    """The parameters of a layer that has no settings, as one framework holds them.
+    """A layer of another kind than the batch normalisations, as one framework holds it.
 
     Attributes:
         parameters: slot name -> values, float16, float32 or float64, in the shape of its dialect.
         dtype: as for `Side`.
+        settings: as its own network says them; empty where no network is known.
     """
 
     dialect: Dialect
     parameters: Mapping[str, Array]
     dtype: str = "float32"
+    settings: OrdinarySettings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from porter.errors import BackendError
+
 T = TypeVar("T")
 
 
@@ -21,3 +23,13 @@ class Passes(Generic[T]):
     output: T
     inputs: tuple[T, ...]
     parameters: Mapping[str, T]
+
+
+def check_shape(output: tuple[int, ...], upstream: tuple[int, ...]) -> None:
+    """Check the shape of a layer's output.
+
+    Raises:
+        BackendError: another one was expected.
+    """
+    if output != upstream:
+        raise BackendError(f"its output has shape {list(output)} where {list(upstream)} was expected")

@@ -26,7 +26,7 @@ from porter.verification.copies import TensorProblem, check_structure, compare_t
 from porter.verification.copy_faults import explain
 from porter.verification.layer_pairs import LayerPair, pair_layers
 from porter.verification.network_results import NetworkResult
-from porter.verification.ordinary_layers import OrdinaryLayers
+from porter.verification.ordinary_layers import Networks, OrdinaryLayers
 from porter.verification.results import WRONG_PARAMETERS, Check, LayerResult
 
 OnLayer = Callable[[int, int], None]
@@ -40,12 +40,14 @@ class TargetOptions:
         network: the target network, `module:factory` or `file.py:factory`, in the output's framework.
         eps, momentum: for every batch normalisation, momentum in the output's own terms.
         given: layer -> settings as the output's config says them, in PyTorch's terms.
+        networks_agree: both networks, run whole, compute the same.
     """
 
     network: str | None = None
     eps: float | None = None
     momentum: float | None = None
     given: Mapping[str, Mapping[str, Given]] = field(default_factory=dict)
+    networks_agree: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def verify_output(
         norms = [pair for pair in pairs if pair.layer.kind.family == "BatchNorm" and pair.layer.settings]
         known = [norm for norm in norms if norm.path in modules or not target.network]
         cases = [_case(norm, plan, modules.get(norm.path), target, theirs, ours) for norm in known]
-        ordinary = OrdinaryLayers(plan, theirs, ours, pairs)
+        networks = Networks(_source_modules(source), modules, agree=target.networks_agree)
+        ordinary = OrdinaryLayers(plan, theirs, ours, pairs, networks)
         results = _run(cases, ordinary, options, on_layer)
         strangers = (_not_in_the_network(norm, modules, target) for norm in norms if norm not in known)
         found = _in_order(source, (*results, *strangers, *_undecided(source)))
@@ -253,6 +256,12 @@ def _side(dialect: Dialect, settings: Settings, tensors: Mapping[str, str], read
     parameters = {slot: reader.array(name) for slot, name in tensors.items()}
     dtypes = [reader.checkpoint.tensors[name].spec.dtype.name for slot, name in tensors.items() if slot != "count"]
     return Side(dialect, settings, parameters, dtypes[0] if dtypes else "float32")
+
+
+def _source_modules(source: Source) -> dict[str, ModuleFacts]:
+    """By path in the file, which may have been written by a wrapper that the network does not know."""
+    named = {facts.name: facts for facts in source.modules}
+    return {source.wrapper + name: facts for name, facts in named.items()} | named
 
 
 def _target_modules(target: TargetOptions, dialect: Dialect) -> dict[str, ModuleFacts]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from porter.verification.differentiation import Passes
+from porter.verification.differentiation import Passes, check_shape
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
@@ -37,6 +37,7 @@ def differentiate(
     places = tuple(place for place, x in enumerate(inputs) if x.dtype.kind == "f")
     run = mindspore.value_and_grad(weighted, places or None, list(trained.values()) or None, has_aux=True)
     (_, output), found = run(*tensors)
+    check_shape(output.shape, upstream.shape)
     by_input, by_parameter = found if places and trained else (found, ()) if places else ((), found)
     return Passes(
         output.asnumpy(),

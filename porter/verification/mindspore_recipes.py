@@ -1,57 +1,50 @@
-"""Layers on MindSpore that have no settings."""
+"""Layers on MindSpore of other kinds than the batch normalisations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import BackendError
-from porter.layers.kinds import Dialect, Kind
+from porter.layers.kinds import Dialect
 from porter.verification.cases import MindSporeMode
 from porter.verification.differentiation import Passes
 from porter.verification.mindspore_backend import execution
 from porter.verification.mindspore_gradients import differentiate
-from porter.verification.recipes import Recipe
+from porter.verification.recipes.recipe import Setup
 from porter.verification.torch_backend import first_line
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
 
 
-def run_recipe(
-    kind: Kind,
-    recipe: Recipe,
-    values: Mapping[str, Array],
-    inputs: Sequence[Array],
-    upstream: Array,
-    dialect: Dialect,
-    mode: MindSporeMode,
-) -> Passes[Array]:
-    """Build the layer, with parameters (slot -> values in PyTorch's shape) in float32, and run it.
+def run_recipe(setup: Setup, dialect: Dialect, mode: MindSporeMode) -> Passes[Array]:
+    """Build the layer and run it in float32.
 
     Raises:
         BackendError: MindSpore has no such layer, refuses it, or cannot run it.
     """
     try:
         with execution(mode):
-            found = differentiate(*_built(kind, recipe, values, dialect), inputs, upstream)
+            found = differentiate(*_built(setup, dialect), setup.inputs, setup.upstream)
+    except BackendError:
+        raise
     except Exception as error:
         raise BackendError(f"MindSpore cannot run the layer: {first_line(error)}") from error
-    gradients = {slot: gradient.reshape(values[slot].shape) for slot, gradient in found.parameters.items()}
+    gradients = {slot: gradient.reshape(setup.shapes[slot]) for slot, gradient in found.parameters.items()}
     return replace(found, parameters=gradients)
 
 
-def _built(kind: Kind, recipe: Recipe, values: Mapping[str, Array], dialect: Dialect) -> tuple[Any, dict[str, Any]]:
+def _built(setup: Setup, dialect: Dialect) -> tuple[Any, dict[str, Any]]:
     """A cell, and slot -> parameter, in the cell's own shape."""
     import mindspore
     import numpy as np
 
-    shapes = {slot: v.shape for slot, v in values.items()}
+    kind, recipe, values = setup.kind, setup.recipe, setup.parameters
     if dialect == "mint":
-        cell = getattr(mindspore.mint.nn, kind.name)(**recipe.torch(shapes))
+        cell = getattr(mindspore.mint.nn, kind.name)(**recipe.torch(setup.shapes, setup.settings))
     else:
-        cell = getattr(mindspore.nn, kind.mindspore)(**recipe.mindspore(shapes))
+        cell = getattr(mindspore.nn, kind.mindspore)(**recipe.mindspore(setup.shapes, setup.settings))
     own = cell.parameters_dict()
     slots = {name: slot for slot, name in kind.names_in(dialect, root=True).items()}
     for name, parameter in own.items():

@@ -1,7 +1,8 @@
-"""Run layers that have neither settings nor a state in both frameworks, forwards and backwards.
+"""Run layers that have no state in both frameworks, forwards and backwards.
 
-Every kind that `porter.verification.recipes` knows. The truth is what the SOURCE's parameters define, in float64 with
-a bound on float32's rounding error (`porter.verification.arithmetic`).
+Every kind that `porter.verification.recipes` knows. The truth is what the SOURCE's parameters and settings define, in
+float64 with a bound on float32's rounding error (`porter.verification.arithmetic`). Each side is run as its own
+network is configured; what one network does not say is taken from the other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from porter.errors import BackendError
+from porter.layers.ordinary_settings import differing
 from porter.verification import mindspore_recipes, torch_recipes
 from porter.verification.arithmetic import Number, gradients
 from porter.verification.bounds import Within, storage_error
@@ -19,6 +21,7 @@ from porter.verification.cases import Options, OrdinaryCase, Stored
 from porter.verification.differentiation import Passes
 from porter.verification.mindspore_backend import MindSporeBackend
 from porter.verification.recipes import RECIPES
+from porter.verification.recipes.recipe import Setup, Values
 from porter.verification.results import PARAMETERS, WRONG_PARAMETERS, Check, LayerResult, verdict
 from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run
 from porter.verification.trajectory import Trajectory
@@ -53,9 +56,27 @@ def verify_ordinary(case: OrdinaryCase, bench: Bench) -> LayerResult:
     source, *_ = _run_side(case, case.source, bench, experiment)
     targets = _run_side(case, case.target, bench, experiment)
     checks = (parameters, *(check for target in targets for check in blame(target, source)))
+    differences = _differences(case)
+    if differences:
+        checks = (*checks, Check("settings", False))
     ok = verdict(checks)
-    text, cause = _diagnosis(parameters, source, targets) if ok is False else (None, None)
+    text, cause = _diagnosis(parameters, source, targets, differences) if ok is False else (None, None)
     return LayerResult(case.name, case.kind.name, ok, checks, text, tuple(_notes(case, source, targets)), cause)
+
+
+def _differences(case: OrdinaryCase) -> list[str]:
+    """What the two networks say differently of the layer, in words."""
+    torch, mindspore = (case.source, case.target) if case.source.dialect == "torch" else (case.target, case.source)
+    return differing(torch.settings, mindspore.settings)
+
+
+def _settings(case: OrdinaryCase, side: Stored) -> Values:
+    """All settings of the layer on one side."""
+    shapes = {slot: values.shape for slot, values in _as_torch(case, case.source).items()}
+    other = case.target if side is case.source else case.source
+    known = {**other.settings, **side.settings}
+    assumed = RECIPES[case.kind.name].assumed(shapes)
+    return {name: known[name].value if name in known else value for name, value in assumed.items()}
 
 
 def _experiment(case: OrdinaryCase, options: Options) -> _Experiment:
@@ -63,7 +84,8 @@ def _experiment(case: OrdinaryCase, options: Options) -> _Experiment:
 
     recipe, values = RECIPES[case.kind.name], _as_torch(case, case.source)
     random = np.random.default_rng(list(sha256(f"{options.seed}:{case.name}".encode()).digest()))
-    inputs = recipe.inputs({slot: v.shape for slot, v in values.items()}, random)
+    settings = _settings(case, case.source)
+    inputs = recipe.inputs({slot: v.shape for slot, v in values.items()}, settings, random)
     slots = tuple(values)
     with np.errstate(all="ignore"):  # parameters may be anything a file can hold
         upstream: Array | None = None
@@ -71,7 +93,7 @@ def _experiment(case: OrdinaryCase, options: Options) -> _Experiment:
         for dtype in dict.fromkeys((case.source.dtype, case.target.dtype)):
             numbers = [Number(x) for x in inputs]
             parameters = {slot: Number(v, storage_error(v, dtype)) for slot, v in values.items()}
-            output = recipe.forward(tuple(numbers), parameters)
+            output = recipe.forward(tuple(numbers), parameters, settings)
             if upstream is None:
                 upstream = random.standard_normal(output.value.shape).astype(np.float32)
             trained = [n for n, x in zip(numbers, inputs, strict=True) if x.dtype.kind == "f"]
@@ -97,7 +119,8 @@ def _run_side(case: OrdinaryCase, side: Stored, bench: Bench, experiment: _Exper
             try:
                 run.observed = _observed(_passes(case, side, backend, experiment), experiment.slots)
             except BackendError as error:
-                run.reason = error.message
+                # With settings of its own it need not fit what the source's network takes and gives.
+                run.reason, run.wrong = error.message, side is case.target and bool(_differences(case))
         run.checks = judge_run(run, experiment.truth[side.dtype], bench.options)
         runs.append(run)
     return runs
@@ -106,16 +129,13 @@ def _run_side(case: OrdinaryCase, side: Stored, bench: Bench, experiment: _Exper
 def _passes(case: OrdinaryCase, side: Stored, backend: Backend, experiment: _Experiment) -> Passes[Array]:
     import numpy as np
 
-    recipe = RECIPES[case.kind.name]
     with np.errstate(over="ignore"):
         values = {slot: np.ascontiguousarray(v, np.float32) for slot, v in _as_torch(case, side).items()}
+    recipe, settings = RECIPES[case.kind.name], _settings(case, side)
+    setup = Setup(case.kind, recipe, settings, values, experiment.inputs, experiment.upstream)
     if isinstance(backend, MindSporeBackend):
-        return mindspore_recipes.run_recipe(
-            case.kind, recipe, values, experiment.inputs, experiment.upstream, side.dialect, backend.mode
-        )
-    return torch_recipes.run_recipe(
-        case.kind, recipe, values, experiment.inputs, experiment.upstream, backend.torch_device
-    )
+        return mindspore_recipes.run_recipe(setup, side.dialect, backend.mode)
+    return torch_recipes.run_recipe(setup, backend.torch_device)
 
 
 def _observed(passes: Passes[Array], slots: tuple[str, ...]) -> Trajectory[Array]:
@@ -153,19 +173,39 @@ def _check_parameters(case: OrdinaryCase) -> Check:
     return Check(PARAMETERS, share <= 1, error, bound)
 
 
-def _diagnosis(parameters: Check, source: Run, targets: list[Run]) -> tuple[str, Literal["parameters", "framework"]]:
+def _diagnosis(
+    parameters: Check, source: Run, targets: list[Run], differences: list[str]
+) -> tuple[str, Literal["parameters", "settings", "framework"]]:
     if parameters.ok is False:
-        return WRONG_PARAMETERS, "parameters"
+        return "; ".join([WRONG_PARAMETERS, *differences]), "parameters"
+    if differences:
+        return "; ".join(differences), "settings"
     wrong = next((run for run in targets if run.failed), source)
     return f"the parameters agree with the source's: {wrong.title} departs from the float64 reference", "framework"
 
 
 def _notes(case: OrdinaryCase, source: Run, targets: list[Run]) -> Iterator[str]:
-    assumes = RECIPES[case.kind.name].assumes
-    if assumes and any(target.observed is not None for target in targets):
-        yield f"{case.kind.name} layers were run with {assumes}, which says nothing of the network's own settings"
+    if any(target.observed is not None for target in targets):
+        yield from _assumptions(case)
     if source.observed is None and any(target.observed is not None for target in targets):
         yield f"judged by the float64 reference alone: {source.reason}"
     if source.observed is not None and all(target.observed is None for target in targets):
         verdict_ = "departs from" if source.failed else "agrees with"
         yield f"{source.title}, with the source's parameters, {verdict_} the float64 reference"
+
+
+def _assumptions(case: OrdinaryCase) -> Iterator[str]:
+    """Which settings that can change the result are known of one network alone, or of none."""
+    assumes = RECIPES[case.kind.name].assumes
+    silent = [side for side in (case.source, case.target) if not side.settings]
+    if not assumes or not silent:
+        return
+    if len(silent) == 2:
+        yield f"{case.kind.name} layers were run with {assumes}, which says nothing of the network's own settings"
+        return
+    names = {"torch": ("PyTorch", "--model"), "mindspore": ("MindSpore", "--net"), "mint": ("MindSpore", "--net")}
+    (name, option), known = names[silent[0].dialect], case.target if silent[0] is case.source else case.source
+    yield (
+        f"run with the {names[known.dialect][0]} network's stride, padding and the like on both sides; {option} says "
+        f"{name}'s"
+    )

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from porter.formats.model import ModuleFacts
 from porter.formats.transfer import TensorReader
-from porter.layers.kinds import Dialect
+from porter.layers.classes import kinds_of_class
+from porter.layers.kinds import Dialect, Kind
+from porter.layers.ordinary_settings import BESIDE, Settings, read_settings
 from porter.plan import Plan
 from porter.verification.cases import Options, OrdinaryCase, Stored
 from porter.verification.layer_pairs import LayerPair
 from porter.verification.results import Check, LayerResult
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is known of the networks that the two files belong to.
+
+    Attributes:
+        source, target: path in the file -> module; empty where no network is given.
+        agree: run whole, they compute the same.
+    """
+
+    source: Mapping[str, ModuleFacts]
+    target: Mapping[str, ModuleFacts]
+    agree: bool = False
 
 
 class OrdinaryLayers:
@@ -21,10 +39,17 @@ class OrdinaryLayers:
         theirs, ours: the source and the output, open while the layers are verified.
     """
 
-    def __init__(self, plan: Plan, theirs: TensorReader, ours: TensorReader, pairs: Sequence[LayerPair]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        theirs: TensorReader,
+        ours: TensorReader,
+        pairs: Sequence[LayerPair],
+        networks: Networks,
+    ) -> None:
         from porter.verification.recipes import RECIPES
 
-        self._plan, self._theirs, self._ours = plan, theirs, ours
+        self._plan, self._theirs, self._ours, self._networks = plan, theirs, ours, networks
         self._pairs = [pair for pair in pairs if pair.layer.kind.name in RECIPES and pair.theirs]
 
     def __len__(self) -> int:
@@ -45,11 +70,15 @@ class OrdinaryLayers:
                 yield verify_ordinary(self._case(pair), bench)
 
     def _case(self, pair: LayerPair) -> OrdinaryCase:
+        kind, networks = pair.layer.kind, self._networks
+        theirs = _settings(networks.source.get(pair.layer.name), kind, self._plan.from_)
+        ours = _settings(networks.target.get(pair.path), kind, self._plan.to)
+        made_up_for = [name for name in BESIDE if networks.agree and name in theirs and name in ours]
         return OrdinaryCase(
             pair.layer.name,
-            pair.layer.kind,
-            _stored(self._plan.from_, pair.theirs, self._theirs),
-            _stored(self._plan.to, pair.ours, self._ours),
+            kind,
+            _stored(self._plan.from_, pair.theirs, self._theirs, theirs),
+            _stored(self._plan.to, pair.ours, self._ours, {**ours, **{name: theirs[name] for name in made_up_for}}),
         )
 
 
@@ -64,7 +93,15 @@ def _unfit(tensors: Mapping[str, str], reader: TensorReader) -> str | None:
     return None
 
 
-def _stored(dialect: Dialect, tensors: Mapping[str, str], reader: TensorReader) -> Stored:
+def _stored(dialect: Dialect, tensors: Mapping[str, str], reader: TensorReader, settings: Settings) -> Stored:
     parameters = {slot: reader.array(name) for slot, name in tensors.items()}
     dtypes = [reader.checkpoint.tensors[name].spec.dtype.name for name in tensors.values()]
-    return Stored(dialect, parameters, dtypes[0])
+    return Stored(dialect, parameters, dtypes[0], settings)
+
+
+def _settings(facts: ModuleFacts | None, kind: Kind, dialect: Dialect) -> Settings:
+    """As the network says them; none of a class that is no layer of this kind."""
+    if facts is None or kind not in kinds_of_class(facts):
+        return {}
+    transposed = kind.name.startswith("ConvTranspose")
+    return read_settings(facts.attributes, mindspore=dialect == "mindspore", transposed=transposed)

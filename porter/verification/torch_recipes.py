@@ -1,14 +1,14 @@
-"""Layers on PyTorch that have no settings."""
+"""Layers on PyTorch of other kinds than the batch normalisations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import BackendError
 from porter.layers.kinds import Kind
 from porter.verification.differentiation import Passes
-from porter.verification.recipes import Recipe
+from porter.verification.recipes.recipe import Setup
 from porter.verification.torch_backend import first_line, one_thread
 from porter.verification.torch_gradients import differentiate
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from porter.verification.cases import Array
 
 
-def run_recipe(
-    kind: Kind, recipe: Recipe, values: Mapping[str, Array], inputs: Sequence[Array], upstream: Array, device: str
-) -> Passes[Array]:
-    """Build the layer, with parameters (slot -> values in PyTorch's shape) in float32, and run it.
+def run_recipe(setup: Setup, device: str) -> Passes[Array]:
+    """Build the layer and run it in float32.
 
     Raises:
         BackendError: PyTorch refuses the layer, or cannot run it.
     """
     try:
-        with one_thread():
-            return differentiate(_built(kind, recipe, values, device), _slots(kind), inputs, upstream, device)
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        with one_thread(), warnings.catch_warnings():
+            # It is about the cost of an even kernel.
+            warnings.filterwarnings("ignore", "Using padding='same'")
+            module, slots = _built(setup, device), _slots(setup.kind)
+            return differentiate(module, slots, setup.inputs, setup.upstream, device)
+    except (AssertionError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise BackendError(f"PyTorch cannot run the layer: {first_line(error)}") from error
 
 
@@ -35,15 +36,14 @@ def _slots(kind: Kind) -> dict[str, str]:
     return {name: slot for slot, name in kind.names_in("torch").items()}
 
 
-def _built(kind: Kind, recipe: Recipe, values: Mapping[str, Array], device: str) -> Any:
+def _built(setup: Setup, device: str) -> Any:
     import torch
 
-    shapes = {slot: v.shape for slot, v in values.items()}
     with torch.device("meta"):
-        module = getattr(torch.nn, kind.name)(**recipe.torch(shapes))
-    slots, state = _slots(kind), {}
+        module = getattr(torch.nn, setup.kind.name)(**setup.recipe.torch(setup.shapes, setup.settings))
+    slots, state = _slots(setup.kind), {}
     for name, parameter in module.state_dict().items():
-        state[name] = torch.from_numpy(values[slots[name]]) if name in slots else _neutral(name, parameter)
+        state[name] = torch.from_numpy(setup.parameters[slots[name]]) if name in slots else _neutral(name, parameter)
     module.load_state_dict(state, assign=True)
     return module.to(device).eval()
 

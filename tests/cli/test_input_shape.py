@@ -31,6 +31,24 @@ def wrong(tmp_path: Path) -> tuple[str, str]:
     return "--net", "same_net.py:build"
 
 
+# Pads before its first convolution, which keeps its name.
+UNPADDED = """
+def unpadded(inputs, outputs, kernel, *, stride, bias):
+    return nn.Conv3d(inputs, outputs, kernel, stride=stride, pad_mode="valid", has_bias=bias)
+
+
+class Stem(nn.SequentialCell):
+    def __init__(self, pad, *cells):
+        super().__init__(*cells)
+        self._pad = pad
+
+    def construct(self, x):
+        return super().construct(self._pad(x))
+
+
+"""
+
+
 def test_right_twins(bnport: Any, converted: None) -> None:
     shown = bnport("verify", SOURCE, "net.ckpt", *MODEL, *NET, *SHAPE)
     assert shown.code == 0, shown.err
@@ -51,7 +69,23 @@ def test_a_fault_is_shown_with_what_stands_around_it(bnport: Any, converted: Non
     assert "padding is (1, 2, 2) in PyTorch and pad_mode='same' in MindSpore" in shown.out
     assert "wrong by themselves, too: stage2.0.conv1\n" in shown.out
     assert "stage2.0.conv1: padding is" in shown.out, "a second one, told as a difference in settings"
-    assert "VERIFICATION FAILED the file is right" in shown.out
+    assert "VERIFICATION FAILED 2 layers configured otherwise; the parameters are right." in shown.out
+
+
+def test_padding_beside_the_layer_is_right_where_the_networks_agree(
+    bnport: Any, converted: None, tmp_path: Path
+) -> None:
+    text = (SAMPLE / "mindspore_net.py").read_text()
+    text = text.replace("conv(3, 8, (3, 5, 5)", "nn.ConstantPad3d((2, 2, 2, 2, 1, 1), 0.0), unpadded(3, 8, (3, 5, 5)")
+    text = text.replace("class VideoResNet", UNPADDED + "class VideoResNet")
+    text = text.replace("self.stem = nn.SequentialCell(\n", "self.stem = Stem(\n")
+    (tmp_path / "padded_net.py").write_text(text)
+    alone = bnport("verify", SOURCE, "net.ckpt", *MODEL, "--net", "padded_net.py:build")
+    assert alone.code == 1
+    assert "padding is (1, 2, 2) in PyTorch and pad_mode='valid' in MindSpore" in alone.out
+    whole = bnport("verify", SOURCE, "net.ckpt", *MODEL, "--net", "padded_net.py:build", *SHAPE)
+    assert whole.code == 0, whole.out
+    assert "on a single input this need not show" in whole.out, "but it is told"
 
 
 def test_json_holds_every_activation(bnport: Any, converted: None, wrong: tuple[str, str]) -> None:

@@ -17,14 +17,15 @@ EVERY = pytest.mark.parametrize(("kind", "shapes"), SHAPES, ids=lambda v: v if i
 @EVERY
 def test_recipes_are_torch_in_float64(kind, shapes) -> None:
     case, recipe = ordinary_case(kind, shapes, seed=2), RECIPES[kind]
-    module = getattr(torch.nn, kind)(**recipe.torch(shapes)).double()
+    values = recipe.assumed(shapes)
+    module = getattr(torch.nn, kind)(**recipe.torch(shapes, values)).double()
     names = KINDS[kind].names_in("torch")
     own = {names[slot]: torch.from_numpy(v).double() for slot, v in case.source.parameters.items()}
     module.load_state_dict(own, strict=False)
     if kind == "MultiheadAttention":
         module.load_state_dict({"out_proj.weight": torch.eye(module.embed_dim)}, strict=False)
     random = np.random.default_rng(1)
-    inputs = recipe.inputs(shapes, random)
+    inputs = recipe.inputs(shapes, values, random)
     given = [
         torch.from_numpy(x).double().requires_grad_() if x.dtype.kind == "f" else torch.from_numpy(x) for x in inputs
     ]
@@ -32,7 +33,7 @@ def test_recipes_are_torch_in_float64(kind, shapes) -> None:
     right = right[0] if isinstance(right, tuple) else right
     numbers = [Number(x) for x in inputs]
     parameters = {slot: Number(v) for slot, v in case.source.parameters.items()}
-    output = recipe.forward(tuple(numbers), parameters)
+    output = recipe.forward(tuple(numbers), parameters, values)
     np.testing.assert_allclose(output.value, right.detach().numpy(), rtol=1e-10, atol=1e-12)
     upstream = random.standard_normal(output.value.shape)
     floating = [x for x in given if x.is_floating_point()]

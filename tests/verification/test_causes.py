@@ -38,7 +38,7 @@ SAME = {
         nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
         ms.Conv2d(2, 2, 3, pad_mode="valid"),
     ),
-    "both axes": (nn.LayerNorm((3, 4), eps=1e-7), ms.LayerNorm((3, 4), begin_norm_axis=-2)),
+    "both axes": (nn.LayerNorm((3, 4), eps=1e-7), ms.LayerNorm((3, 4), begin_norm_axis=1)),
     "momentum and its complement": (nn.BatchNorm3d(2, momentum=0.003), ms.BatchNorm3d(2, momentum=0.997)),
     "batch statistics": (
         nn.BatchNorm1d(2, track_running_stats=False),

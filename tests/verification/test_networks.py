@@ -216,7 +216,7 @@ FAULTS = {
         replaced("up1", ms.Conv3dTranspose(12, 6, 3, 2, pad_mode="same")),
         "eval",
         "up1",
-        "padding is (1, 1, 1) in PyTorch",
+        "padding is (1, 1, 1), output_padding=(1, 1, 1) in PyTorch and pad_mode='same' in MindSpore",
     ),
     "groups": ("u_net", replaced("norm", ms.GroupNorm(2, 6)), "eval", "norm", "number of groups is 3 in PyTorch"),
     "heads": (

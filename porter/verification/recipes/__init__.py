@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from porter.verification.recipes import attention, convolutions, maps, norms, recurrent
+from porter.verification.recipes import attention, convolutions, maps, norms, recurrent, transposed
 from porter.verification.recipes.recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe"]
@@ -17,7 +17,7 @@ RECIPES: Mapping[str, Recipe] = {
     "Embedding": maps.EMBEDDING,
     "PReLU": maps.PRELU,
     **{f"Conv{dims}d": convolutions.CONVOLUTION for dims in (1, 2, 3)},
-    **{f"ConvTranspose{dims}d": convolutions.TRANSPOSED for dims in (1, 2, 3)},
+    **{f"ConvTranspose{dims}d": transposed.TRANSPOSED for dims in (1, 2, 3)},
     "LayerNorm": norms.LAYER_NORM,
     "GroupNorm": norms.GROUP_NORM,
     **{f"InstanceNorm{dims}d": norms.instance_norm(dims) for dims in (1, 2, 3)},

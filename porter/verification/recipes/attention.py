@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from porter.verification.arithmetic import Number, einsum, exponential, joined, reciprocal
-from porter.verification.recipes.recipe import Arguments, Numbers, Recipe, Shapes, normal
+from porter.verification.recipes.recipe import Arguments, Numbers, Recipe, Shapes, Values, normal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,10 +20,6 @@ def _width(shapes: Shapes) -> int:
     return shapes["in_proj_weight"][1] if "in_proj_weight" in shapes else shapes["q_proj_weight"][0]
 
 
-def _heads(width: int) -> int:
-    return 2 if width % 2 == 0 else 1
-
-
 def _widths(shapes: Shapes) -> tuple[int, int, int]:
     """Of queries, keys and values."""
     if "in_proj_weight" in shapes:
@@ -31,9 +27,10 @@ def _widths(shapes: Shapes) -> tuple[int, int, int]:
     return _width(shapes), shapes["k_proj_weight"][1], shapes["v_proj_weight"][1]
 
 
-def _inputs(shapes: Shapes, random: np.random.Generator) -> tuple[Array, ...]:
+def _inputs(shapes: Shapes, values: Values, random: np.random.Generator) -> tuple[Array, ...]:
     lengths = (_QUERIES, _KEYS, _KEYS)
-    return tuple(normal(random, n, _BATCH, width) for n, width in zip(lengths, _widths(shapes), strict=True))
+    sizes = ((_BATCH, n) if values["batch first"] else (n, _BATCH) for n in lengths)
+    return tuple(normal(random, *size, width) for size, width in zip(sizes, _widths(shapes), strict=True))
 
 
 def _projected(x: Number, p: Numbers, role: int, width: int) -> Number:
@@ -49,34 +46,52 @@ def _with_bias(x: Number, bias: Number) -> Number:
     return joined([x, bias.at(lambda i: i.repeat(_BATCH, axis=1))], 0)
 
 
-def _forward(inputs: tuple[Number, ...], p: Numbers) -> Number:
+def _forward(inputs: tuple[Number, ...], p: Numbers, values: Values) -> Number:
+    import numpy as np
+
     width = _width({slot: number.value.shape for slot, number in p.items()})
-    heads = _heads(width)
+    heads = values["number of heads"]
+    if values["batch first"]:
+        inputs = tuple(_other_axis_first(x) for x in inputs)
     q, k, v = (_projected(x, p, role, width) for role, x in enumerate(inputs))
     if "bias_k" in p:
         k, v = _with_bias(k, p["bias_k"]), _with_bias(v, p["bias_v"])
+    if values["zeros among the keys"]:
+        k, v = (joined([x, Number(np.zeros((1, _BATCH, width)))], 0) for x in (k, v))
     q, k, v = (x.at(lambda i: i.reshape(*i.shape[:2], heads, -1)) for x in (q, k, v))
     scores = einsum("lnhd,snhd->nhls", q * (width // heads) ** -0.5, k)
     weights = exponential(scores - Number(scores.value.max(-1, keepdims=True)))
     weights = weights * reciprocal(weights.total((-1,)))
-    return einsum("nhls,snhd->lnhd", weights, v).at(lambda i: i.reshape(*i.shape[:2], -1))
+    y = einsum("nhls,snhd->lnhd", weights, v).at(lambda i: i.reshape(*i.shape[:2], -1))
+    return _other_axis_first(y) if values["batch first"] else y
 
 
-def _torch(shapes: Shapes) -> Arguments:
-    width, keys, values = _widths(shapes)
-    own = {} if "in_proj_weight" in shapes else {"kdim": keys, "vdim": values}
+def _other_axis_first(x: Number) -> Number:
+    return x.at(lambda i: i.swapaxes(0, 1))
+
+
+def _assumed(shapes: Shapes) -> Values:
+    heads = 2 if _width(shapes) % 2 == 0 else 1
+    return {"number of heads": heads, "batch first": False, "zeros among the keys": False}
+
+
+def _torch(shapes: Shapes, values: Values) -> Arguments:
+    width, of_keys, of_values = _widths(shapes)
+    own = {} if "in_proj_weight" in shapes else {"kdim": of_keys, "vdim": of_values}
     return {
         "embed_dim": width,
-        "num_heads": _heads(width),
+        "num_heads": values["number of heads"],
         "bias": "in_proj_bias" in shapes,
         **own,
         "add_bias_kv": "bias_k" in shapes,
+        "add_zero_attn": values["zeros among the keys"],
+        "batch_first": values["batch first"],
     }
 
 
-def _mindspore(shapes: Shapes) -> Arguments:
-    arguments = dict(_torch(shapes))
+def _mindspore(shapes: Shapes, values: Values) -> Arguments:
+    arguments = dict(_torch(shapes, values))
     return {"has_bias": arguments.pop("bias"), **arguments}
 
 
-ATTENTION = Recipe(_inputs, _forward, _torch, _mindspore, "2 heads, or 1")
+ATTENTION = Recipe(_inputs, _forward, _torch, _mindspore, _assumed, "2 heads, or 1")

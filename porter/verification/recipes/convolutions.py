@@ -1,13 +1,14 @@
-"""Convolutions and transposed convolutions in one, two and three dimensions, as sums over windows."""
+"""Convolutions in one, two and three dimensions, as sums over windows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from porter.layers.ordinary_settings import PADDING, SAME, same_padding
 from porter.verification.arithmetic import Number, einsum
 from porter.verification.recipes.maps import shifted
-from porter.verification.recipes.recipe import Arguments, Numbers, Recipe, Shapes, normal
+from porter.verification.recipes.recipe import Arguments, Numbers, Recipe, Shapes, Values, normal
+from porter.verification.recipes.windows import Windows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,88 +18,70 @@ if TYPE_CHECKING:
 _BATCH = 2
 
 
-def _positions(kernel: tuple[int, ...]) -> tuple[int, ...]:
-    """Places of the window along each axis: few, and different, so that an axis taken for another shows."""
-    return (2, 3, 1)[: len(kernel)]
+def _windows(shapes: Shapes, values: Values) -> Windows:
+    return Windows.of(shapes["weight"][2:], values)
 
 
-def _sizes(kernel: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(k + n - 1 for k, n in zip(kernel, _positions(kernel), strict=True))
+def _inputs(shapes: Shapes, values: Values, random: np.random.Generator) -> tuple[Array, ...]:
+    channels = shapes["weight"][1] * values["groups"]
+    return (normal(random, _BATCH, channels, *_windows(shapes, values).input_sizes()),)
 
 
-def _windows(index: Any, kernel: tuple[int, ...]) -> Any:
-    """(N, C, *size) -> (N, positions, C, elements of the window)."""
-    import numpy as np
-
-    dims = len(kernel)
-    axes: Any = tuple(range(2, 2 + dims))
-    windows = np.lib.stride_tricks.sliding_window_view(index, kernel, axes)
-    ahead = np.moveaxis(windows, 1, 1 + dims)
-    n, c = index.shape[:2]
-    return ahead.reshape(n, -1, c, int(np.prod(kernel)))
-
-
-def _convolution(inputs: tuple[Number, ...], p: Numbers) -> Number:
-    x, kernel = inputs[0], p["weight"].value.shape[2:]
-    windows = x.at(lambda i: _windows(i, kernel))
-    weight = p["weight"].at(lambda i: i.reshape(*i.shape[:2], -1))
-    y = shifted(einsum("npik,oik->npo", windows, weight), p)
-    return y.at(lambda i: i.swapaxes(1, 2).reshape(i.shape[0], i.shape[2], *_positions(kernel)))
+def _forward(inputs: tuple[Number, ...], p: Numbers, values: Values) -> Number:
+    x, weight, groups = inputs[0], p["weight"], values["groups"]
+    windows = Windows.of(weight.value.shape[2:], values)
+    n, out, size = x.value.shape[0], weight.value.shape[0], x.value.shape[2:]
+    padded = windows.padded(x)
+    seen = padded.at(lambda i: windows.over(i).reshape(n, -1, groups, weight.value[0].size))
+    grouped = weight.at(lambda i: i.reshape(groups, out // groups, -1))
+    y = einsum("npgi,goi->npgo", seen, grouped).at(lambda i: i.reshape(n, -1, out))
+    return shifted(y, p).at(lambda i: i.swapaxes(1, 2).reshape(n, out, *windows.positions(size)))
 
 
-def _groups(shapes: Shapes) -> int:
-    """Of a transposed convolution: its weight has the output channels of one group, the bias those of all."""
-    return int(shapes["bias"][0] // shapes["weight"][1]) if "bias" in shapes else 1
+def _common(shapes: Shapes, values: Values) -> dict[str, Any]:
+    out, in_, *_ = shapes["weight"]
+    return {"in_channels": in_ * values["groups"], "out_channels": out, **_windows(shapes, values).arguments()}
 
 
-def _transposed(inputs: tuple[Number, ...], p: Numbers) -> Number:
-    import numpy as np
-
-    x, (c, out, *kernel) = inputs[0], p["weight"].value.shape
-    groups = _groups({slot: number.value.shape for slot, number in p.items()})
-    size = tuple(n + k - 1 for n, k in zip(x.value.shape[2:], kernel, strict=True))
-    shape = (x.value.shape[0], groups * out, *size)
-    grouped = x.at(lambda i: i.reshape(i.shape[0], groups, c // groups, -1))
-    weight = p["weight"].at(lambda i: i.reshape(groups, c // groups, out, -1))
-    spread = einsum("ngip,giok->npgok", grouped, weight).at(lambda i: i.reshape(*i.shape[:2], groups * out, -1))
-    summed = spread.put(_windows(np.arange(np.prod(shape)).reshape(shape), tuple(kernel)), shape)
-    return shifted(summed, p, len(kernel))
+def _torch(shapes: Shapes, values: Values) -> Arguments:
+    windows = _windows(shapes, values)
+    padding: Any = SAME if windows.padding == SAME or _is_same(windows) else tuple(p for p, _ in windows.padding)
+    if padding != SAME and any(before != after for before, after in windows.padding):
+        raise ValueError(f"it pads both ends of an axis alike, unlike {windows.padding}")
+    return {**_common(shapes, values), "padding": padding, "groups": values["groups"], "bias": "bias" in shapes}
 
 
-def _inputs(channels: Callable[[Shapes], int], transposed: bool) -> Callable[..., tuple[Array, ...]]:
-    def make(shapes: Shapes, random: np.random.Generator) -> tuple[Array, ...]:
-        kernel = shapes["weight"][2:]
-        return (normal(random, _BATCH, channels(shapes), *(_positions if transposed else _sizes)(kernel)),)
-
-    return make
+def _mindspore(shapes: Shapes, values: Values) -> Arguments:
+    layout = {"group": values["groups"], "has_bias": "bias" in shapes, "weight_init": "zeros"}
+    return {**_common(shapes, values), **layout, **_mindspore_padding(_windows(shapes, values))}
 
 
-def _arguments(transposed: bool, mindspore: bool) -> Callable[[Shapes], Arguments]:
-    def make(shapes: Shapes) -> Arguments:
-        first, second, *kernel = shapes["weight"]
-        groups = _groups(shapes) if transposed else 1
-        in_, out = (first, second * groups) if transposed else (second, first)
-        size: Any = tuple(kernel) if len(kernel) > 1 else kernel[0]
-        common = {"in_channels": in_, "out_channels": out, "kernel_size": size}
-        if not mindspore:
-            return {**common, "groups": groups, "bias": "bias" in shapes}
-        layout = {"pad_mode": "valid", "weight_init": "zeros"}
-        return {**common, **layout, "group": groups, "has_bias": "bias" in shapes}
+def _mindspore_padding(windows: Windows) -> Arguments:
+    if windows.padding == SAME or _is_same(windows):
+        return {"pad_mode": SAME}
+    flat = tuple(n for pair in windows.padding for n in pair)
+    if not any(flat):
+        return {"pad_mode": "valid"}
+    if len(windows.kernel) > 1:
+        return {"pad_mode": "pad", "padding": flat}
+    if flat[0] != flat[1]:
+        raise ValueError(f"its 1-D convolution pads both ends alike, unlike {flat}")
+    return {"pad_mode": "pad", "padding": flat[0]}
 
-    return make
+
+def _is_same(windows: Windows) -> bool:
+    """Whether the padding differs at both ends, and is what `same` is in both frameworks."""
+    lopsided = any(before != after for before, after in windows.padding)
+    return (
+        lopsided and set(windows.stride) == {1} and windows.padding == same_padding(windows.kernel, windows.dilation)
+    )
 
 
 CONVOLUTION = Recipe(
-    _inputs(lambda shapes: shapes["weight"][1], transposed=False),
-    _convolution,
-    _arguments(transposed=False, mindspore=False),
-    _arguments(transposed=False, mindspore=True),
+    _inputs,
+    _forward,
+    _torch,
+    _mindspore,
+    lambda shapes: {"stride": 1, PADDING: ((0, 0),) * (len(shapes["weight"]) - 2), "dilation": 1, "groups": 1},
     "stride 1, no padding and one group",
-)
-TRANSPOSED = Recipe(
-    _inputs(lambda shapes: shapes["weight"][0], transposed=True),
-    _transposed,
-    _arguments(transposed=True, mindspore=False),
-    _arguments(transposed=True, mindspore=True),
-    "stride 1 and no padding",
 )

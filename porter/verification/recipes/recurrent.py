@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from porter.verification.arithmetic import Number, einsum, joined, sigmoid, tanh
-from porter.verification.recipes.recipe import Arguments, Numbers, Recipe, Shapes, normal
+from porter.verification.recipes.recipe import Arguments, Numbers, Recipe, Shapes, Values, normal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +52,16 @@ def _rnn(x: Number, h: Number, hidden: Number, memory: Number) -> tuple[Number, 
     return tanh(x + h), memory
 
 
+def _rectified_rnn(x: Number, h: Number, hidden: Number, memory: Number) -> tuple[Number, Number]:
+    y = x + h
+    # Where rounding decides the sign, the slope may be that of either side.
+    return y * Number(1.0 * (y.value > 0), 1.0 * (abs(y.value) <= y.error)), memory
+
+
+def _step(step: Step, values: Values) -> Step:
+    return _rectified_rnn if values.get("nonlinearity") == "relu" else step
+
+
 def _gates(x: Number, p: Numbers, which: str, end: str) -> Number:
     y = einsum("ni,oi->no", x, p[f"weight_{which}{end}"])
     return y + p[f"bias_{which}{end}"] if f"bias_{which}{end}" in p else y
@@ -77,40 +86,56 @@ def _ends(slots: Shapes | Numbers) -> tuple[int, bool]:
     return levels, any(slot.endswith("_reverse") for slot in slots)
 
 
-def _layer(step: Step) -> Callable[[tuple[Number, ...], Numbers], Number]:
-    def run(inputs: tuple[Number, ...], p: Numbers) -> Number:
-        sequence = [inputs[0].at(itemgetter(time)) for time in range(_STEPS)]
+def _layer(step: Step) -> Callable[[tuple[Number, ...], Numbers, Values], Number]:
+    def run(inputs: tuple[Number, ...], p: Numbers, values: Values) -> Number:
+        time_axis = int(values["batch first"])
+        sequence = [inputs[0].at(partial(_at_time, time=time, axis=time_axis)) for time in range(_STEPS)]
         levels, both_ways = _ends(p)
         for level in range(levels):
-            states = _advance(step, p, f"_l{level}", sequence)
+            states = _advance(_step(step, values), p, f"_l{level}", sequence)
             if both_ways:
-                back = _advance(step, p, f"_l{level}_reverse", sequence[::-1])[::-1]
+                back = _advance(_step(step, values), p, f"_l{level}_reverse", sequence[::-1])[::-1]
                 states = [joined(pair, 1) for pair in zip(states, back, strict=True)]
             sequence = states
-        return joined([x.at(lambda i: i[None]) for x in sequence], 0)
+        return joined([x.at(lambda i: i[:, None] if time_axis else i[None]) for x in sequence], time_axis)
 
     return run
 
 
-def _layer_arguments(bias: str) -> Callable[[Shapes], Arguments]:
-    def make(shapes: Shapes) -> Arguments:
+def _at_time(index: Any, time: int, axis: int) -> Any:
+    return index.take(time, axis)
+
+
+def _layer_arguments(bias: str) -> Callable[[Shapes, Values], Arguments]:
+    def make(shapes: Shapes, values: Values) -> Arguments:
         levels, both_ways = _ends(shapes)
         sizes = {"input_size": shapes["weight_ih_l0"][1], "hidden_size": shapes["weight_hh_l0"][1]}
-        return {**sizes, "num_layers": levels, bias: "bias_ih_l0" in shapes, "bidirectional": both_ways}
+        of_names = {"num_layers": levels, bias: "bias_ih_l0" in shapes, "bidirectional": both_ways}
+        return {**sizes, **of_names, **_own(values), "batch_first": values["batch first"]}
 
     return make
 
 
-def _cell_arguments(bias: str) -> Callable[[Shapes], Arguments]:
-    return lambda shapes: {
+def _cell_arguments(bias: str) -> Callable[[Shapes, Values], Arguments]:
+    return lambda shapes, values: {
         "input_size": shapes["weight_ih"][1],
         "hidden_size": shapes["weight_hh"][1],
         bias: "bias_ih" in shapes,
+        **_own(values),
     }
 
 
-def _cell_inputs(states: int) -> Callable[[Shapes, np.random.Generator], tuple[Array, ...]]:
-    def make(shapes: Shapes, random: np.random.Generator) -> tuple[Array, ...]:
+def _own(values: Values) -> Arguments:
+    return {name: values[name] for name in ("nonlinearity",) if name in values}
+
+
+def _layer_inputs(shapes: Shapes, values: Values, random: np.random.Generator) -> tuple[Array, ...]:
+    size = (_BATCH, _STEPS) if values["batch first"] else (_STEPS, _BATCH)
+    return (normal(random, *size, shapes["weight_ih_l0"][1]),)
+
+
+def _cell_inputs(states: int) -> Callable[[Shapes, Values, np.random.Generator], tuple[Array, ...]]:
+    def make(shapes: Shapes, values: Values, random: np.random.Generator) -> tuple[Array, ...]:
         width = shapes["weight_hh"][1]
         return (
             normal(random, _BATCH, shapes["weight_ih"][1]),
@@ -120,26 +145,30 @@ def _cell_inputs(states: int) -> Callable[[Shapes, np.random.Generator], tuple[A
     return make
 
 
-def _cell(step: Step) -> Callable[[tuple[Number, ...], Numbers], Number]:
-    def run(inputs: tuple[Number, ...], p: Numbers) -> Number:
+def _cell(step: Step) -> Callable[[tuple[Number, ...], Numbers, Values], Number]:
+    def run(inputs: tuple[Number, ...], p: Numbers, values: Values) -> Number:
         x, hidden, *memory = inputs
-        return step(_gates(x, p, "ih", ""), _gates(hidden, p, "hh", ""), hidden, memory[0] if memory else hidden)[0]
+        return _step(step, values)(
+            _gates(x, p, "ih", ""), _gates(hidden, p, "hh", ""), hidden, memory[0] if memory else hidden
+        )[0]
 
     return run
 
 
-def _recipes(step: Step, states: int, assumes: str = "") -> tuple[Recipe, Recipe]:
+def _recipes(step: Step, states: int, own: Values, assumes: str = "") -> tuple[Recipe, Recipe]:
+    """The layer and its cell; `own` are the settings that both have."""
     layer = Recipe(
-        lambda shapes, random: (normal(random, _STEPS, _BATCH, shapes["weight_ih_l0"][1]),),
+        _layer_inputs,
         _layer(step),
         _layer_arguments("bias"),
         _layer_arguments("has_bias"),
+        lambda shapes: {**own, "batch first": False},
         assumes,
     )
-    cell = Recipe(_cell_inputs(states), _cell(step), _cell_arguments("bias"), _cell_arguments("has_bias"), assumes)
-    return layer, cell
+    arguments = _cell_arguments("bias"), _cell_arguments("has_bias")
+    return layer, Recipe(_cell_inputs(states), _cell(step), *arguments, lambda shapes: own, assumes)
 
 
-LSTM, LSTM_CELL = _recipes(_lstm, 2)
-GRU, GRU_CELL = _recipes(_gru, 1)
-RNN, RNN_CELL = _recipes(_rnn, 1, "tanh")
+LSTM, LSTM_CELL = _recipes(_lstm, 2, {})
+GRU, GRU_CELL = _recipes(_gru, 1, {})
+RNN, RNN_CELL = _recipes(_rnn, 1, {"nonlinearity": "tanh"}, "tanh")
