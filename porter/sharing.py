@@ -50,7 +50,8 @@ def shared_names(
         prefix: of names, no part of the network (a wrapper's that is to be removed).
     """
     names = list(names)
-    if all(len(group) == 1 for group in places_of(checkpoint, names)):
+    extents = [checkpoint.tensors[name].extents for name in names]
+    if len(set(extents)) == len(extents):
         return Sharing({})
     counters = dict(_counters(layers))
     places = places_of(checkpoint, (name for name in names if name not in counters))
@@ -122,8 +123,7 @@ def _told_by(layer: Layer, other: Layer | None) -> Layer:
         return layer
     text = f"its tensors are those of {other.label} ({other.kind_name})"
     tensors = {slot: _sibling(layer.name, name) for slot, name in other.tensors.items()}
-    return replace(
-        other,
+    return other._replace(
         name=layer.name,
         certainty="inferred",
         evidence=(Evidence("siblings", other.kinds, text), *layer.evidence),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import gt
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def _in_network_order(specs: list[TensorSpec]) -> list[TensorSpec]:
     by_dtype: dict[DType, list[str]] = {}
     for spec in specs:
         by_dtype.setdefault(spec.dtype, []).append(spec.name)
-    if any(names != sorted(names) for names in by_dtype.values()):
+    if any(any(map(gt, names, names[1:])) for names in by_dtype.values()):
         return specs
     return sorted(specs, key=lambda spec: [(p.isdigit(), int(p) if p.isdigit() else p) for p in spec.name.split(".")])
 
@@ -260,7 +261,7 @@ def _hints(
     wrapper: str,
     found: record.Record | None,
 ) -> Hints:
-    unwrapped = fits(modules, {spec.name.rpartition(".")[0] for spec in specs})
+    unwrapped = fits(modules, (spec.name for spec in specs))
     momentum = options.momentum
     return Hints(
         layers=tuple((pattern, _kind(pattern, name)) for pattern, name in options.layers),
@@ -294,7 +295,7 @@ def _configured(
 def _told(layer: Layer, said: Mapping[str, Any]) -> Layer:
     assert layer.settings is not None
     known_from = {**layer.settings.known_from, **dict.fromkeys(said, "rules")}
-    return replace(layer, settings=replace(layer.settings, **said, known_from=known_from))
+    return layer._replace(settings=replace(layer.settings, **said, known_from=known_from))
 
 
 def _kind(pattern: str, name: str) -> Kind:

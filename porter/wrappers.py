@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence
 
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
 
@@ -22,10 +22,9 @@ def wrapper_of(
     wrote, or where the network given (`modules`) fits below it and not as it stands.
     """
     names = [spec.name for spec in specs]
-    parents = {name.rpartition(".")[0] for name in names}
     prefix, writers = "", []
     known = dict(_WRAPPERS)
-    if _LIGHTNING_VERSION in checkpoint.siblings or (fits(modules, parents, _MODEL) and not fits(modules, parents)):
+    if _LIGHTNING_VERSION in checkpoint.siblings or (fits(modules, names, _MODEL) and not fits(modules, names)):
         known[_MODEL] = "a LightningModule"
     while names:
         part = next((p for p in known if all(name.startswith(prefix + p) for name in names)), None)
@@ -40,6 +39,7 @@ def wrapper_of(
     return prefix, [f"every name begins with {prefix}, as {by} writes it; --strip-prefix {prefix} removes it"]
 
 
-def fits(modules: Sequence[ModuleFacts], parents: Set[str], prefix: str = "") -> bool:
-    """Whether some module of a network stands, behind `prefix`, among the paths that own tensors."""
+def fits(modules: Sequence[ModuleFacts], names: Iterable[str], prefix: str = "") -> bool:
+    """Whether some module of a network owns, behind `prefix`, one of the tensors called `names`."""
+    parents = {name.rpartition(".")[0] for name in names} if modules else set()
     return any(prefix + facts.name in parents for facts in modules if facts.name)

@@ -7,7 +7,7 @@ side is configured as the config there says: one that was not translated shows i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ class _Reading:
         settings = layer.settings or Settings()
         for setting, candidates in about.items():
             settings = self._setting(layer.name, settings, setting, candidates)
-        return replace(layer, settings=settings)
+        return layer._replace(settings=settings)
 
     def _setting(self, name: str, settings: Settings, setting: str, candidates: Sequence[Said]) -> Settings:
         chosen = candidates[0]

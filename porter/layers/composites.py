@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from porter.layers.kinds import DIALECTS, KINDS, Dialect, Kind
 from porter.layers.model import Certainty, Evidence, Layer
@@ -92,7 +92,7 @@ class Composites:
                     shown.add(path)
                     found = self.found[path]
                     result.append(Layer(path, (found.kind,), found.certainty, (found.evidence,), {}, there.of(path)))
-            result.append(replace(layer, counterpart=there.of(layer.name)))
+            result.append(layer._replace(counterpart=there.of(layer.name)))
         return result
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from porter.formats.model import TensorSpec
 from porter.layers.kinds import KINDS, Dialect, Kind
@@ -19,19 +20,41 @@ from porter.layers.paths import Paths
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-@dataclass(frozen=True)
-class Group:
+@dataclass(frozen=True, eq=False)
+class Form:
+    """What groups that look alike have in common.
+
+    Networks repeat themselves: there is one object of each form, so that identity is equality, and what follows from
+    a form alone is worked out once.
+
+    Attributes:
+        shapes: (leaf, shape) of every tensor, in file order.
+        is_root: whether the group is the whole network.
+    """
+
+    shapes: Shapes
+    is_root: bool
+
+
+_form = lru_cache(maxsize=4096)(Form)
+
+
+class Group(NamedTuple):
     """The tensors directly below `name`, by the rest of their names, in file order.
 
     Attributes:
         name: dotted path of the layer, "" for the root.
         tensors: leaf (`weight`; `bn2d.gamma` for MindSpore's nested BatchNorm3d) -> tensor.
-        shapes: the same with nothing but the shapes, by which groups that look alike are known again.
+        form: the same with nothing but the shapes.
     """
 
     name: str
     tensors: Mapping[str, TensorSpec]
-    shapes: Shapes
+    form: Form
+
+    @classmethod
+    def of(cls, name: str, tensors: Mapping[str, TensorSpec]) -> Group:
+        return cls(name, tensors, _form(tuple([(leaf, spec[2]) for leaf, spec in tensors.items()]), not name))
 
 
 def group_tensors(specs: Iterable[TensorSpec], dialect: Dialect, own: Container[str] = ()) -> dict[str, Group]:
@@ -49,10 +72,7 @@ def group_tensors(specs: Iterable[TensorSpec], dialect: Dialect, own: Container[
             by_parent.setdefault(parent, {})[leaf] = spec
     if dialect == "mindspore":
         by_parent = _lift_inner_cells(by_parent, own)
-    return {
-        name: Group(name, tensors, tuple([(leaf, spec.shape) for leaf, spec in tensors.items()]))
-        for name, tensors in by_parent.items()
-    }
+    return {name: Group.of(name, tensors) for name, tensors in by_parent.items()}
 
 
 def _lift_inner_cells(
@@ -82,12 +102,12 @@ _TAKEN = frozenset(KINDS["BatchNorm3d"].names_in("torch").values())
 
 def candidates(group: Group, dialect: Dialect) -> tuple[Kind, ...]:
     """The kinds whose names and shapes fit `group` in `dialect`."""
-    return _candidates(group.shapes, dialect, root=not group.name)
+    return _candidates(group.form, dialect, False)
 
 
 def subclass_candidates(group: Group, dialect: Dialect) -> tuple[Kind, ...]:
     """The kinds of which `group` may be a subclass: one with further tensors, whatever these are."""
-    return _candidates(group.shapes, dialect, root=not group.name, subclasses=True)
+    return _candidates(group.form, dialect, True)
 
 
 def owns_statistics(group: Group) -> bool:
@@ -95,14 +115,13 @@ def owns_statistics(group: Group) -> bool:
     return any(leaf.rpartition(".")[2] in STATISTICS for leaf in group.tensors)
 
 
-# Networks repeat themselves: the same names and shapes come again and again.
 @lru_cache(maxsize=4096)
-def _candidates(shapes: Shapes, dialect: Dialect, *, root: bool, subclasses: bool = False) -> tuple[Kind, ...]:
-    found = []
+def _candidates(form: Form, dialect: Dialect, subclasses: bool) -> tuple[Kind, ...]:
+    found, shapes = [], form.shapes
     # PyTorch's normalisations count their batches, which those that others write do not.
     telling = "mean" if dialect == "mindspore" else "count"
     for kind in KINDS.values():
-        slot_of = {leaf: slot for slot, leaf in kind.names_in(dialect, root=root).items()}
+        slot_of = {leaf: slot for slot, leaf in kind.names_in(dialect, root=form.is_root).items()}
         by_slot = {slot_of[leaf]: shape for leaf, shape in shapes if leaf in slot_of}
         complete = subclasses or len(by_slot) == len(shapes) or telling in by_slot
         if by_slot and complete and kind.accepts(by_slot, dialect):
@@ -110,19 +129,22 @@ def _candidates(shapes: Shapes, dialect: Dialect, *, root: bool, subclasses: boo
     return tuple(found)
 
 
-def slots_of(group: Group, kind: Kind, dialect: Dialect) -> Mapping[str, str]:
-    """Slot -> leaf for the tensors of `group`, being those of `kind`; other tensors are left out."""
-    return _read_as(group.shapes, kind, dialect, root=not group.name)[0]
+class Reading(NamedTuple):
+    """The tensors of a group, being of some kind.
 
+    Attributes:
+        slots: slot -> leaf; tensors that are not the kind's are left out.
+        channels: length of the channel axis; None where the kind has no such axis.
+    """
 
-def channels_of(group: Group, kind: Kind, dialect: Dialect) -> int | None:
-    """Length of the channel axis of `group`, being a `kind`; None where that has no such axis."""
-    return _read_as(group.shapes, kind, dialect, root=not group.name)[1]
+    slots: Mapping[str, str]
+    channels: int | None
 
 
 @lru_cache(maxsize=4096)
-def _read_as(shapes: Shapes, kind: Kind, dialect: Dialect, *, root: bool) -> tuple[Mapping[str, str], int | None]:
-    """Slot -> leaf, and the number of channels."""
-    present = dict(shapes)
-    slots = {slot: leaf for slot, leaf in kind.names_in(dialect, root=root).items() if leaf in present}
-    return slots, kind.channels({slot: present[leaf] for slot, leaf in slots.items()})
+def read_as(form: Form, kind: Kind, dialect: Dialect) -> Reading:
+    """A group of this form, being a `kind`."""
+    present = dict(form.shapes)
+    names = kind.names_in(dialect, root=form.is_root)
+    slots = {slot: leaf for slot, leaf in names.items() if leaf in present}
+    return Reading(slots, kind.channels({slot: present[leaf] for slot, leaf in slots.items()}))

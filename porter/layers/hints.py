@@ -40,5 +40,6 @@ class Hints:
 
     @property
     def are_silent(self) -> bool:
-        """Whether nothing is said of the kind of any layer."""
-        return not (self.layers or self.network or self.recorded) and self.counterpart is _nothing
+        """Whether nothing is said of any layer by itself."""
+        said = self.layers or self.network or self.recorded or self.recorded_settings
+        return not said and self.counterpart is _nothing

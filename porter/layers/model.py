@@ -1,10 +1,13 @@
-"""What recognition finds: layers, and why they are believed to be what they are."""
+"""What recognition finds: layers, and why they are believed to be what they are.
+
+Of both a checkpoint may have tens of thousands: they are NamedTuples, which are made without running Python code.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from porter.layers.kinds import Dialect, Kind
 from porter.layers.rules import names_differ
@@ -28,8 +31,7 @@ EvidenceSource = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One reason to believe something about a layer.
 
     Attributes:
@@ -43,8 +45,7 @@ class Evidence:
     text: str
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One recognised layer of a checkpoint.
 
     Attributes:
@@ -71,7 +72,6 @@ class Layer:
     channels: int | None = None
     shape: tuple[int, ...] | None = None
     settings: Settings | None = None
-    remark: str | None = field(default=None)
 
     @property
     def kind(self) -> Kind:
@@ -81,7 +81,7 @@ class Layer:
     @property
     def kind_name(self) -> str:
         """`BatchNorm3d`, or `Conv3d|ConvTranspose3d` where names and shapes cannot tell and need not."""
-        return "|".join(kind.name for kind in self.kinds)
+        return _joined_names(self.kinds)
 
     def path_in(self, to: Dialect, *, came_from: Dialect) -> str:
         """Its path in `to`, being called `name` in `came_from`."""
@@ -90,3 +90,8 @@ class Layer:
     @property
     def label(self) -> str:
         return self.name or "(root)"
+
+
+@lru_cache(maxsize=1024)
+def _joined_names(kinds: tuple[Kind, ...]) -> str:
+    return "|".join(kind.name for kind in kinds)

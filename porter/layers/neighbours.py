@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from porter.layers.groups import Group
 from porter.layers.kinds import KINDS, Kind
@@ -34,8 +35,7 @@ _NAMED = 4
 _DEPTH = 32
 
 
-@dataclass(frozen=True)
-class Norm:
+class Norm(NamedTuple):
     """A normalisation candidate in the order of layers.
 
     Attributes:
@@ -51,8 +51,7 @@ class Norm:
     alone: bool = False
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What the neighbours say: how many spatial axes the data may have, and the words for it.
 
     `axes` counts 0 for a linear layer's data; it is empty where there is no evidence.

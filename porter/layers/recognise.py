@@ -19,38 +19,34 @@ Nothing is decided without evidence that can be shown.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from porter.formats.model import Checkpoint, TensorSpec
 from porter.layers.classes import kinds_of_class, looks_like_norm, owns_no_tensor
 from porter.layers.composites import Composites
 from porter.layers.groups import (
     Group,
-    Shapes,
     candidates,
-    channels_of,
     group_tensors,
     owns_statistics,
-    slots_of,
+    read_as,
     subclass_candidates,
 )
 from porter.layers.hints import Hints
 from porter.layers.kinds import KEEP, KINDS, Dialect, Kind
+from porter.layers.looks import Look, by_shapes, look_of
 from porter.layers.misfit import refuse_misfit
 from porter.layers.model import Evidence, Layer
 from porter.layers.neighbours import Neighbourhood, Norm, about_weight, kinds_beside, outer_norms
-from porter.layers.rules import share_a_rule
 from porter.layers.said import Said
 from porter.layers.siblings import by_siblings
-from porter.layers.weighing import likely, weigh
+from porter.layers.weighing import sounds_like_an_embedding, weigh
 from porter.layers.weights import Weight, weights_of
 
 # PyTorch's float modules carry version 2 in `_metadata` only here: torch/nn/modules/batchnorm.py, instancenorm.py.
 _VERSION_2 = tuple(kind for kind in KINDS.values() if kind.version == 2)
 _OTHER_VERSIONS = tuple(kind for kind in KINDS.values() if kind.version != 2)
 _SAYS_VERSION_2 = Evidence("metadata", _VERSION_2, "_metadata says version 2: batch or instance normalisation")
-# Names in MindSpore's layers that any cell may give its own parameters.
-_ANYBODYS = {"weight", "bias", "w", "a", "gamma", "beta"}
+_EMBEDDING = KINDS["Embedding"]
 
 
 def recognise(checkpoint: Checkpoint, dialect: Dialect, specs: Iterable[TensorSpec], hints: Hints) -> list[Layer]:
@@ -84,9 +80,9 @@ class _Recogniser:
         self.weights = weights_of(self.groups, dialect)
         self.outer_norm = outer_norms(self.groups)
         self.outer_norms = set(self.outer_norm.values())
-        self.fitting = {name: self._fitting(group) for name, group in self.groups.items()}
-        self.candidates = {name: self._likely(group) for name, group in self.groups.items()}
-        self.composites = Composites(dialect, self.candidates, said.of_composite)
+        self.looks = {name: self._look(group) for name, group in self.groups.items()}
+        likely = {name: look.likely for name, look in self.looks.items()}
+        self.composites = Composites(dialect, likely, said.of_composite)
         self.order = self._with_parameterless_layers()
         self.items = {name: item for name in self.order if (item := self._item(name))}
         self.neighbourhood = Neighbourhood(list(self.items.values()))
@@ -100,20 +96,20 @@ class _Recogniser:
 
     def layer(self, name: str, *more: Evidence) -> Layer | None:
         """The layer called `name`, `more` being said about it; None where no rule is for its tensors."""
-        group = self.groups.get(name) or Group(name, {}, ())
-        possible = self.candidates[name] if group.tensors else self._possible_without_tensors(name)
-        fitting = self.fitting.get(name, ())
-        names = [e for e in (self._names(group, possible),) if e]
-        evidence = [*self.said.settling(name, group, possible, fitting), *names, *more]
-        evidence += self._circumstantial(name, group, possible)
-        kinds, certainty = weigh(possible, fitting or possible, evidence)
+        group = self.groups.get(name) or Group.of(name, {})
+        look = self.looks.get(name) or self._look_without_tensors(name)
+        evidence = self.said.settling(name, group, look.likely, look.fitting)
+        if look.names:
+            evidence.append(look.names)
+        evidence += more
+        evidence += self._circumstantial(name, look)
+        kinds, certainty = weigh(look.likely, look.fitting or look.likely, evidence)
         if not evidence and owns_statistics(group):
-            evidence = [_by_shapes(group.shapes, fitting)]
+            evidence = [by_shapes(group.form, look.fitting)]
         if not evidence:
             return None
         kinds = kinds or (KEEP,)
-        slots = slots_of(group, kinds[0], self.dialect)
-        channels, shape = channels_of(group, kinds[0], self.dialect), None
+        (slots, channels), shape = read_as(group.form, kinds[0], self.dialect), None
         if not group.tensors and kinds != (KEEP,):
             shape = self.said.normalised_shape(name)
             channels = shape[0] if shape else self._channels_without_tensors(name)
@@ -131,27 +127,16 @@ class _Recogniser:
             settings=self.said.settings(name, slots) if kinds[0].family == "BatchNorm" else None,
         )
 
-    def _circumstantial(self, name: str, group: Group, possible: tuple[Kind, ...]) -> list[Evidence]:
-        if not possible:
+    def _circumstantial(self, name: str, look: Look) -> list[Evidence]:
+        if not look.likely:
             return []
         found = (
             self.composites.part(name),
-            self._metadata(name) if _may_be_norm(possible) else None,
-            self._neighbours(name),
-            _by_shapes(group.shapes, self.fitting[name]) if group.tensors else None,
+            self._metadata(name) if look.may_be_norm else None,
+            self._neighbours(name, look),
+            look.shapes,
         )
         return [evidence for evidence in found if evidence]
-
-    def _names(self, group: Group, possible: tuple[Kind, ...]) -> Evidence | None:
-        """MindSpore's names, where nobody else would choose them and they leave one rule.
-
-        Those of BatchNorm2d are InstanceNorm3d's as well.
-        """
-        if self.dialect != "mindspore" or not group.tensors or not share_a_rule(possible):
-            return None
-        if len(slots_of(group, possible[0], self.dialect)) < len(group.tensors):
-            return None  # a subclass
-        return _by_names(tuple(group.tensors), self.fitting[group.name])
 
     def _metadata(self, name: str) -> Evidence | None:
         facts = self.said.pickled(name)
@@ -164,12 +149,12 @@ class _Recogniser:
         text = f"_metadata says version {version}: no batch or instance normalisation"
         return Evidence("metadata", _OTHER_VERSIONS, text)
 
-    def _neighbours(self, name: str) -> Evidence | None:
+    def _neighbours(self, name: str, look: Look) -> Evidence | None:
         item = self.items.get(self.outer_norm.get(name, name))
         if item is None:
             return None
         finding = about_weight(item) if isinstance(item, Weight) else self.neighbourhood.about(item)
-        if not finding.axes and isinstance(item, Norm) and self.candidates.get(name) == (KINDS["BatchNorm3d"],):
+        if not finding.axes and isinstance(item, Norm) and look.likely == (KINDS["BatchNorm3d"],):
             finding = self.neighbourhood.volumes_around(item)
         return Evidence("neighbours", kinds_beside(item, finding.axes), finding.text) if finding.axes else None
 
@@ -181,9 +166,16 @@ class _Recogniser:
             fitting = tuple([kind for kind in subclasses if self.said.names(kind, group.name)])
         return tuple([kind for kind in fitting if not kind.only_when_named or self.said.names(kind, group.name)])
 
-    def _likely(self, group: Group) -> tuple[Kind, ...]:
-        """The candidates, less those that are never meant where another one fits."""
-        return () if group.name in self.outer_norms else likely(self.fitting[group.name], group)
+    def _look(self, group: Group) -> Look:
+        fitting = self._fitting(group)
+        if group.name in self.outer_norms:
+            return Look(fitting, likely=())
+        is_embedding = _EMBEDDING in fitting and sounds_like_an_embedding(group.name)
+        return look_of(group.form, fitting, self.dialect, is_embedding)
+
+    def _look_without_tensors(self, name: str) -> Look:
+        possible = self._possible_without_tensors(name)
+        return Look((), possible, may_be_norm=any(kind.is_norm_with_statistics for kind in possible))
 
     def _possible_without_tensors(self, name: str) -> tuple[Kind, ...]:
         """What a layer that owns no tensor may be: a normalisation whose parameters MindSpore has all the same."""
@@ -232,29 +224,10 @@ class _Recogniser:
             return self.weights[name]
         if name in self.outer_norms:
             return Norm(name, next(iter(group.tensors.values())).shape[0])
-        norms = [kind for kind in self.candidates[name] if kind.is_norm_with_statistics]
-        if not norms or name in self.outer_norm:
+        norm = self.looks[name].norm
+        if not norm or name in self.outer_norm:
             return None
-        slots = slots_of(group, norms[0], self.dialect)
-        channels = channels_of(group, norms[0], self.dialect)
-        return Norm(name, channels, tracked="mean" in slots, alone=set(slots) == {"gamma"})
+        return Norm(name, norm.channels, tracked="mean" in norm.slots, alone=norm.slots.keys() == {"gamma"})
 
     def _channels_without_tensors(self, name: str) -> int | None:
         return self.said.channels(name) or self.neighbourhood.feeder_channels(Norm(name, None))
-
-
-@lru_cache(maxsize=1024)
-def _may_be_norm(kinds: tuple[Kind, ...]) -> bool:
-    return any(kind.is_norm_with_statistics for kind in kinds)
-
-
-# Networks repeat themselves: the same names and shapes come again and again.
-@lru_cache(maxsize=4096)
-def _by_shapes(shapes: Shapes, kinds: tuple[Kind, ...]) -> Evidence:
-    return Evidence("shapes", kinds, ", ".join(f"{leaf} {list(shape)}" for leaf, shape in shapes))
-
-
-@lru_cache(maxsize=256)
-def _by_names(leaves: tuple[str, ...], kinds: tuple[Kind, ...]) -> Evidence | None:
-    own = sorted(set(leaves) - _ANYBODYS)
-    return Evidence("names", kinds, f"MindSpore's names: {', '.join(own)}") if own else None

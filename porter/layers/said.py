@@ -9,7 +9,7 @@ from typing import Any
 from porter.errors import UsageError
 from porter.formats.model import Checkpoint, ModuleFacts
 from porter.layers.classes import kinds_of_class, looks_like_norm, settings_of
-from porter.layers.groups import Group, channels_of, owns_statistics
+from porter.layers.groups import Group, owns_statistics, read_as
 from porter.layers.hints import Hints
 from porter.layers.kinds import KEEP, Dialect, Kind, kind_called
 from porter.layers.model import Evidence, EvidenceSource
@@ -108,7 +108,7 @@ class Said:
                     f"its tensors cannot be those of a {kind.name}",
                     entry=f"--layer '{pattern}={kind.name}'",
                     expected=", ".join(kind.names_in(self._dialect, root=not name).values()),
-                    found=", ".join(f"{leaf} {list(shape)}" for leaf, shape in group.shapes),
+                    found=", ".join(f"{leaf} {list(shape)}" for leaf, shape in group.form.shapes),
                 )
         return None
 
@@ -152,7 +152,7 @@ class Said:
             kinds = tuple(kind for kind in kinds if kind in allowed)
         if facts is None or not kinds:
             return []
-        here, there = channels_of(group, kinds[0], self._dialect), _channels(facts)
+        here, there = read_as(group.form, kinds[0], self._dialect).channels, _channels(facts)
         if None not in (here, there) and here != there:
             return []
         return [Evidence("target network", kinds, f"{facts.class_name} in the target network")]
@@ -189,9 +189,10 @@ class Said:
             slots: of the layer in the file.
         """
         own = "mean" in slots, "gamma" in slots
-        known, target = self._known_settings(name), self._target_settings(name)
-        if known or target:
-            return self._completed(known or Settings(), target, *own)
+        if not self._is_silent:
+            known, target = self._known_settings(name), self._target_settings(name)
+            if known or target:
+                return self._completed(known or Settings(), target, *own)
         if own not in self._assumed:
             self._assumed[own] = self._completed(Settings(), {}, *own)
         return self._assumed[own]

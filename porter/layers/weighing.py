@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from porter.layers.groups import Group, Shapes
+from porter.layers.groups import Form
 from porter.layers.kinds import KEEP, KINDS, Kind
 from porter.layers.model import Certainty, Evidence, EvidenceSource
 from porter.layers.rules import share_a_rule
@@ -77,24 +77,28 @@ def _left(kinds: tuple[Kind, ...], evidence: _Pieces) -> tuple[Kind, ...]:
     return tuple(kind for kind in kinds if all(kind in piece for _, piece in evidence))
 
 
-def likely(fitting: tuple[Kind, ...], group: Group) -> tuple[Kind, ...]:
-    """Out of `fitting`, the kinds that do not fit by accident alone; all where there are no others."""
-    return _likely(fitting, group.shapes, bool(_EMBEDDING_WORDS.search(group.name)))
+def sounds_like_an_embedding(name: str) -> bool:
+    """Whether a layer's path says that it is an Embedding."""
+    return _EMBEDDING_WORDS.search(name) is not None
 
 
-@lru_cache(maxsize=4096)
-def _likely(fitting: tuple[Kind, ...], shapes: Shapes, is_embedding: bool) -> tuple[Kind, ...]:
-    return tuple(kind for kind in fitting if not _unlikely(kind, shapes, is_embedding)) or fitting
+def likely(fitting: tuple[Kind, ...], form: Form, is_embedding: bool) -> tuple[Kind, ...]:
+    """Out of `fitting`, the kinds that do not fit by accident alone; all where there are no others.
+
+    Args:
+        is_embedding: see `sounds_like_an_embedding`.
+    """
+    return tuple(kind for kind in fitting if not _unlikely(kind, form, is_embedding)) or fitting
 
 
-def _unlikely(kind: Kind, shapes: Shapes, is_embedding: bool) -> bool:
-    leaves = {leaf for leaf, _ in shapes}
+def _unlikely(kind: Kind, form: Form, is_embedding: bool) -> bool:
+    leaves = {leaf for leaf, _ in form.shapes}
     if kind.name == "Embedding":
         return "weight" in leaves and not is_embedding
     if kind.family == "InstanceNorm" and any(leaf.endswith("mean") for leaf in leaves):
         return True
     if kind.parameters[0].slot == "gamma":
         # One value is a PReLU; a wide weight without a bias is a linear layer.
-        shape = shapes[0][1]
+        shape = form.shapes[0][1]
         return leaves == {"weight"} and (shape == (1,) or len(shape) > 1)
     return kind.name == "Bilinear"

@@ -12,11 +12,10 @@ weights of the network have a say:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from porter.layers.groups import Group
+from porter.layers.groups import Form, Group
 from porter.layers.kinds import Dialect
 
 Shape = tuple[int, ...]
@@ -27,8 +26,7 @@ _SPARSE_KERNEL = 7
 _CHANNELS = 16
 
 
-@dataclass(frozen=True)
-class Weight:
+class Weight(NamedTuple):
     """A layer that mixes channels: a convolution, a linear layer.
 
     Attributes:
@@ -65,33 +63,32 @@ _SPARSE = "sparse convolution"
 
 def weights_of(groups: Mapping[str, Group], dialect: Dialect) -> dict[str, Weight]:
     """The channel-mixing layers among `groups`, by name, in their order."""
-    shapes = {name: shape for name, group in groups.items() if (shape := _weight_shape(group))}
-    network = _Shapes(shapes.values(), dialect)
-    found = {}
-    for name, group in groups.items():
-        if name in shapes:
-            found[name] = _weight(name, shapes[name], group, network)
-        elif "kernel" in group.tensors and len(group.tensors["kernel"].shape) in (2, 3):
-            inputs, outputs = group.tensors["kernel"].shape[-2:]
-            sides = frozenset([outputs]), frozenset([inputs])
-            found[name] = Weight(name, POINTS, _SPARSE, outputs, *sides)
-    return found
+    forms = Counter(group.form for group in groups.values())
+    shapes: Counter[Shape] = Counter()
+    for form, times in forms.items():
+        if shape := _weight_shape(form):
+            shapes[shape] += times
+    network = _Shapes(shapes, dialect)
+    weights = {form: _weight(form, network) for form in forms}
+    return {name: weight._replace(name=name) for name, group in groups.items() if (weight := weights[group.form])}
 
 
-def _weight_shape(group: Group) -> Shape | None:
-    spec = group.tensors.get("weight")
-    return spec.shape if spec and 2 <= len(spec.shape) <= 5 and 0 not in spec.shape else None
+def _weight_shape(form: Form) -> Shape | None:
+    shape = dict(form.shapes).get("weight", ())
+    return shape if 2 <= len(shape) <= 5 and 0 not in shape else None
 
 
 class _Shapes:
     """What all weights of a network together say about the ambiguous ones.
 
+    Args:
+        count: shape of a weight -> how many have it.
+
     Attributes:
         axes: shape of a weight -> the axes it may work on, and `Weight.read_by`.
     """
 
-    def __init__(self, shapes: Iterable[Shape], dialect: Dialect) -> None:
-        count = Counter(shapes)
+    def __init__(self, count: Mapping[Shape, int], dialect: Dialect) -> None:
         known = count.keys()
         self._dialect = dialect
         self._planes = sum(times for shape, times in count.items() if len(shape) == 4)
@@ -141,21 +138,31 @@ def _may_be_sparse(shape: Shape) -> bool:
     return max(shape[1:4]) <= _SPARSE_KERNEL or max(shape[:3]) <= _SPARSE_KERNEL
 
 
-def _weight(name: str, shape: Shape, group: Group, network: _Shapes) -> Weight:
+def _weight(form: Form, network: _Shapes) -> Weight | None:
+    """What a group of this form mixes channels with, its name left open; None where it does not."""
+    present = dict(form.shapes)
+    shape, kernel = _weight_shape(form), present.get("kernel", ())
+    if shape:
+        return _dense_or_sparse(shape, present.get("bias"), network)
+    if len(kernel) in (2, 3):
+        inputs, outputs = kernel[-2:]
+        return Weight("", POINTS, _SPARSE, outputs, frozenset([outputs]), frozenset([inputs]))
+    return None
+
+
+def _dense_or_sparse(shape: Shape, bias: Shape | None, network: _Shapes) -> Weight:
     axes, read_by = network.axes[shape]
     if len(shape) == 5 and axes == POINTS:
         outputs = {shape[0]} if max(shape[1:4]) <= _SPARSE_KERNEL else set()
         inputs = {shape[4]} if outputs else set()
         if max(shape[:3]) <= _SPARSE_KERNEL:
             outputs, inputs = outputs | {shape[4]}, inputs | {shape[3]}
-        return Weight(name, axes, _SPARSE, max(outputs), frozenset(outputs), frozenset(inputs))
+        return Weight("", axes, _SPARSE, max(outputs), frozenset(outputs), frozenset(inputs))
     what = "linear layer" if axes == LINEAR else f"{len(shape)}-D weight"
-    bias = group.tensors.get("bias")
-    sides = _sides(shape[0], shape[1], bias and bias.shape, is_linear=axes == LINEAR)
-    return Weight(name, axes, what, *sides, network.is_flat(shape), read_by)
+    sides = _sides(shape[0], shape[1], bias, is_linear=axes == LINEAR)
+    return Weight("", axes, what, *sides, network.is_flat(shape), read_by)
 
 
-@lru_cache(maxsize=1024)
 def _sides(
     first: int, second: int, bias: Shape | None, *, is_linear: bool
 ) -> tuple[int, frozenset[int], frozenset[int]]:

@@ -196,7 +196,7 @@ def _without_assumptions(layer: Layer) -> Layer:
         return layer
     values = {key: getattr(Settings(), key) for key in assumed}
     known_from = {**settings.known_from, **dict.fromkeys(assumed, "default")}
-    return replace(layer, settings=replace(settings, **values, known_from=known_from))
+    return layer._replace(settings=replace(settings, **values, known_from=known_from))
 
 
 def _assumed_settings(source: Source) -> Iterator[str]:
