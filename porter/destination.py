@@ -16,7 +16,9 @@ from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
 from porter.layers.rules import names_differ
 from porter.layers.undecided import refuse_undecided
-from porter.plan import Plan, Step, cast, make_plan, prove, strip_prefix
+from porter.plan import Plan, Step, cast, strip_prefix
+from porter.plan_proof import prove
+from porter.planning import make_plan
 from porter.record import Record
 from porter.sharing import Sharing, fitted, layers_kept, share, shared_names, spread, with_counters
 from porter.source import Source

@@ -11,7 +11,9 @@ from porter.formats.dtypes import INT64
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Parameter
 from porter.layers.model import Layer
-from porter.plan import Plan, Step, leave_out, make_plan, must, prove
+from porter.plan import Plan, Step, leave_out
+from porter.plan_proof import must, prove
+from porter.planning import make_plan
 from porter.record import Record
 from porter.source import Source
 
