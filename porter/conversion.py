@@ -78,7 +78,7 @@ def execute(
         stopping.check()
         with _writing(to.path):
             beside = record.path_beside(folder / main)
-            beside.write_text(record.to_json(replace(done, proof=proof)), "utf-8")
+            record.write(replace(done, proof=proof), beside)
             names = [name for name in parts if name != main]
             _publish(folder, [*names, main], beside.name, to.path.parent, options)
     return to.path.with_name(main), [*warnings, *_stale(to.path, {*parts, main, beside.name})]

@@ -7,12 +7,11 @@ counters become 0 and created parameters stay.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from porter.errors import Malformed
 from porter.formats.dtypes import BY_NAME, DType
@@ -22,14 +21,13 @@ from porter.layers.kinds import DIALECTS
 from porter.layers.model import Layer
 from porter.layers.settings import Settings
 from porter.layers.training_state import training_state
-from porter.plan import Fate, Plan, Step
+from porter.plan import Plan, Step
+from porter.record_rows import SCHEMA, SCHEMA_IN_FULL, dump, settings_of, settings_rows, step_texts, steps_of
 
 # Start-up is kept short: few conversions carry an optimizer, or lead back.
 if TYPE_CHECKING:
     from porter.optimizer.model import Carried
     from porter.proof import Proof
-
-SCHEMA = "bnport.record/1"
 
 _DELETE = "Delete it to convert without a record: counters become 0, created parameters stay."
 
@@ -84,15 +82,16 @@ class Record:
     ) -> Record:
         """The record of a plan, from the layers of its source."""
         known = [layer for layer in layers if layer.certainty != "undecided"]
-        paths = {layer.name: layer.path_in(plan.to, came_from=plan.from_) for layer in layers}
-        named = {paths[layer.name].removeprefix(strip_prefix): layer for layer in known}
+        paths = {
+            layer.name: layer.path_in(plan.to, came_from=plan.from_).removeprefix(strip_prefix) for layer in layers
+        }
+        named = {paths[layer.name]: layer for layer in known}
         kinds = {name: layer.kind_name for name, layer in named.items()}
         settings = {name: layer.settings for name, layer in named.items() if layer.settings}
         renamed = {step.ruled: step.target.name for step in plan.steps if step.ruled and step.target}
-        network = (step for step in plan.steps if not step.optimizer)
-        steps = (_in_layer(step, step.layer and paths[step.layer].removeprefix(strip_prefix)) for step in network)
         optimizer = plan.optimizer and plan.optimizer.by_the_rules({there: here for here, there in renamed.items()})
-        plan = replace(plan, steps=tuple(_by_the_rules(step) for step in steps), optimizer=None)
+        steps = tuple([_as_recorded(step, paths) for step in plan.steps if not step.optimizer])
+        plan = replace(plan, steps=steps, optimizer=None)
         name = dtype.name if dtype else None
         return cls(
             plan, strip_prefix, name, dropped, versions, kinds, settings, renamed, drop, optimizer, shared or {}
@@ -103,7 +102,11 @@ class Record:
 
         What training adds to a file - the state of its optimizer - does not count.
         """
-        written = {spec._replace(name=self.renamed.get(spec.name, spec.name)) for spec in self.plan.targets}
+        written = set(self.plan.targets)
+        if self.renamed:
+            written = {spec._replace(name=self.renamed.get(spec.name, spec.name)) for spec in written}
+        if written == set(specs):
+            return True
         added = training_state({spec.name: spec for spec in specs})
         return {spec for spec in written if spec.name not in added} == {s for s in specs if s.name not in added}
 
@@ -116,12 +119,10 @@ class Record:
         return [layer for layer in layers if not layer.tensors or not own.issuperset(layer.tensors.values())]
 
 
-def _in_layer(step: Step, layer: str | None) -> Step:
-    return step if step.layer == layer else step._replace(layer=layer)
-
-
-def _by_the_rules(step: Step) -> Step:
-    """A step as the record keeps it, its target called as before renames."""
+def _as_recorded(step: Step, paths: Mapping[str, str]) -> Step:
+    """A step as the record keeps it: its target called as before renames, its layer by its path in the output."""
+    if step.layer is not None and paths[step.layer] != step.layer:
+        step = step._replace(layer=paths[step.layer])
     if step.ruled is None or step.target is None:
         return step
     return step._replace(target=step.target._replace(name=step.ruled), ruled=None)
@@ -137,7 +138,17 @@ def path_beside(output: Path) -> Path:
     return output.with_name(output.name + ".bnport.json")
 
 
-def to_json(record: Record) -> str:
+def write(record: Record, path: Path) -> None:
+    """Write a record as JSON.
+
+    Raises:
+        OSError: the operating system refused.
+    """
+    with path.open("w", encoding="ascii") as file:
+        file.writelines(_texts(record))
+
+
+def _texts(record: Record) -> Iterator[str]:
     plan = record.plan
     document = {
         "schema": SCHEMA,
@@ -151,12 +162,13 @@ def to_json(record: Record) -> str:
         "optimizer": record.optimizer and record.optimizer.to_json(),
         "versions": record.versions,
         "kinds": record.kinds,
-        "settings": {name: settings.to_json() for name, settings in record.settings.items()},
+        "settings": settings_rows(record.settings),
         "dropped": {name: data.hex() for name, data in record.dropped.items()},
         "proof": record.proof and record.proof.to_json(),
-        "tensors": [_step_to_json(step) for step in plan.steps],
     }
-    return json.dumps(document, ensure_ascii=True, separators=(",", ":")) + "\n"
+    yield f"{dump(document)[:-1]},"
+    yield from step_texts(plan.steps)
+    yield "}\n"
 
 
 def from_json(raw: bytes, file: Path) -> Record:
@@ -166,7 +178,7 @@ def from_json(raw: bytes, file: Path) -> Record:
         Malformed: the file is not a record that bnport wrote.
     """
     document = parse_object(raw, file=file, what="the record")
-    if document.get("schema") != SCHEMA:
+    if document.get("schema") not in (SCHEMA, SCHEMA_IN_FULL):
         message = "is no record this bnport can read"
         raise Malformed(message, file=file, expected=SCHEMA, found=document.get("schema"), hint=_DELETE)
     try:
@@ -182,8 +194,7 @@ def from_json(raw: bytes, file: Path) -> Record:
 
 def _from_document(document: dict[str, Any]) -> Record:
     """Raises KeyError, TypeError, ValueError or AttributeError where it is none."""
-    steps = tuple(_step_from_json(step) for step in list_of(list, document["tensors"]))
-    plan = Plan(one_of(DIALECTS, document["from"]), one_of(DIALECTS, document["to"]), steps)
+    plan = Plan(one_of(DIALECTS, document["from"]), one_of(DIALECTS, document["to"]), steps_of(document))
     dtype, versions, optimizer = document["dtype"], document["versions"], document["optimizer"]
     proof = document["proof"]
     return Record(
@@ -193,7 +204,7 @@ def _from_document(document: dict[str, Any]) -> Record:
         {name: bytes.fromhex(data) for name, data in map_of(str, document["dropped"]).items()},
         None if versions is None else map_of(int, versions),
         map_of(str, document["kinds"]),
-        {name: Settings.from_json(settings) for name, settings in map_of(dict, document["settings"]).items()},
+        settings_of(document),
         map_of(str, document["renamed"]),
         tuple(list_of(str, document["drop"])),
         _carried(optimizer),
@@ -238,7 +249,7 @@ def replace_beside(output: Path, record: Record) -> None:
     assert path is not None, "there is one"
     new = path.with_name(f".{path.name[:40]}.{os.urandom(4).hex()}.bnport")
     try:
-        new.write_text(to_json(record), "utf-8")
+        write(record, new)
         os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
@@ -247,37 +258,3 @@ def replace_beside(output: Path, record: Record) -> None:
 def _lying_beside(output: Path) -> Path | None:
     paths = (path_beside(output), path_beside(Path(os.path.realpath(output))))
     return next((path for path in paths if path.is_file()), None)
-
-
-def _step_to_json(step: Step) -> list[Any]:
-    """[source, target, fate, reason, layer] and, for a shared one, whose name it is: a checkpoint has many."""
-    shared = [step.same_as] if step.same_as else []
-    return [_spec_to_json(step.source), _spec_to_json(step.target), step.fate, step.reason, step.layer, *shared]
-
-
-def _step_from_json(value: list[Any]) -> Step:
-    source, target, fate, reason, layer, *shared = value
-    same_as = of_type(str, shared[0]) if shared else None
-    read = _spec_from_json(source), _spec_from_json(target)
-    if read == (None, None):
-        raise ValueError("a tensor without a name")
-    return Step(
-        *read,
-        one_of(get_args(Fate), fate),
-        of_type(str, reason),
-        same_as=same_as,
-        layer=None if layer is None else of_type(str, layer),
-    )
-
-
-def _spec_to_json(spec: TensorSpec | None) -> list[Any] | None:
-    return None if spec is None else [spec.name, spec.dtype.name, list(spec.shape)]
-
-
-def _spec_from_json(value: list[Any] | None) -> TensorSpec | None:
-    if value is None:
-        return None
-    name, dtype, shape = of_type(list, value)
-    if min(list_of(int, shape), default=0) < 0:
-        raise ValueError(f"{name!r:.60} has a negative length")
-    return TensorSpec(of_type(str, name), BY_NAME[of_type(str, dtype)], tuple(shape))

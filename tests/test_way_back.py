@@ -86,7 +86,7 @@ def tampered(path: Path, change: Callable[[Any], None]) -> None:
 
 
 def swap_outside_of_layers(document: Any) -> None:
-    first, second = (step for step in document["tensors"] if step[0][0] in ("a", "bc.a"))
+    first, second = (step for step in document["tensors"] if step[0] in ("a", "bc.a"))
     first[0], second[0] = second[0], first[0]
 
 
