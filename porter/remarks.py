@@ -6,8 +6,9 @@ Where the two frameworks do not do the same, what was inferred rather than known
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
-from porter.layers.kinds import KEEP
+from porter.layers.kinds import KEEP, Kind
 from porter.layers.model import Layer
 from porter.layers.training_state import APPENDED
 from porter.plan import Plan
@@ -82,17 +83,15 @@ def inference_notes(layers: Sequence[Layer], plan: Plan) -> list[str]:
     """What was inferred rather than known, where it decides names or shapes, and what no rule is for."""
     if (plan.from_ == "mindspore") == (plan.to == "mindspore"):
         return []
-    inferred = [
-        layer
-        for layer in layers
-        if layer.certainty == "inferred" and (not layer.kind.keeps_layout or _has_other_readings(layer))
-    ]
+    inferred: dict[str, list[Layer]] = {}
+    for layer in layers:
+        if layer.certainty == "inferred" and (not layer.kind.keeps_layout or _has_other_readings(layer)):
+            inferred.setdefault(layer.kind_name, []).append(layer)
     kept = [layer.label for layer in layers if layer.kind is KEEP and layer.evidence[0].source == "network"]
     notes = []
     if kept:
         notes.append(f"{len(kept)} layers of classes that bnport has no rule for keep their names: {_some(kept)}")
-    for kind in dict.fromkeys(layer.kind_name for layer in inferred):
-        same = [layer for layer in inferred if layer.kind_name == kind]
+    for kind, same in inferred.items():
         by_neighbours = any(evidence.source == "neighbours" for evidence in same[0].evidence)
         means = "the layers beside them" if by_neighbours else "names and shapes"
         notes.append(f"{len(same)} {kind}, inferred from {means}; --model, --net or --layer settles it")
@@ -104,6 +103,10 @@ def _has_other_readings(layer: Layer) -> bool:
 
     A normalisation over several axes without a bias fits any such weight, too, and is never meant.
     """
-    shapes = (kind for evidence in layer.evidence if evidence.source == "shapes" for kind in evidence.kinds)
-    others = [kind for kind in shapes if kind.rule != layer.kind.rule]
+    return any(_one_reads_otherwise(e.kinds, layer.kind) for e in layer.evidence if e.source == "shapes")
+
+
+@lru_cache(maxsize=1024)
+def _one_reads_otherwise(kinds: tuple[Kind, ...], than: Kind) -> bool:
+    others = [kind for kind in kinds if kind.rule != than.rule]
     return any(all(parameter.slot != "gamma" for parameter in kind.parameters) for kind in others)
