@@ -76,7 +76,7 @@ def verify(
     check_settings("target-", eps=target_eps, momentum=target_momentum)
     target = Path(output)
     if not (write_options or rules):
-        write_options = _recorded_options(target)
+        write_options = recorded_options(target)
     given, write = with_rules(rules, source_options, write_options)
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None, names=output_names(write))
     to = write.to or dialect_of(open_checkpoint(target))
@@ -152,8 +152,12 @@ def _compare_networks(
     return check_networks(twins, inputs, options)
 
 
-def _recorded_options(output: Path) -> WriteOptions:
-    """The options of the conversion that wrote `output`: they say which names and dtypes to expect, no more."""
+def recorded_options(output: Path) -> WriteOptions:
+    """The options of the conversion that wrote `output`, from its record; the defaults where it has none of its own.
+
+    Raises:
+        Malformed: the record is damaged.
+    """
     found = record.read_beside(output)
     if found is None or not found.is_of(open_checkpoint(output).specs):
         return WriteOptions()

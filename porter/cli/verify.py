@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from porter import api
+from porter.cli.again import recorded, repeated
 from porter.cli.options import (
     PATH,
     input_shape_option,
@@ -37,7 +38,14 @@ from porter.verification.files import Verification
 _ALONE = {"source", "as_json", "quiet", "verbose"}
 
 
-@click.command(short_help="Check a converted file against its source.")
+class _Verify(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the options as they were typed: the conversion that is proposed repeats them."""
+        ctx.obj = list(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Verify, short_help="Check a converted file against its source.")
 @click.argument("source", type=PATH, metavar="[SOURCE]")
 @click.argument("output", type=PATH, metavar="OUTPUT", required=False)
 @click.option("--html", type=PATH, help="Write a report to look at: one page, with everything in it.")
@@ -107,7 +115,10 @@ def verify(
             on_layer=advance("verifying"),
         )
     remember(output, found)
-    call = Call(shlex.join(["bnport", *sys.argv[1:]]), str(source), str(output))
+    again = [] if found.ok else repeated(click.get_current_context())
+    if not (found.ok or rules or write != WriteOptions()):
+        again += recorded(output)
+    call = Call(shlex.join(["bnport", *sys.argv[1:]]), str(source), str(output), tuple(again))
     _write_reports(found, call, html, junit)
     if as_json:
         print_json({"schema": "bnport.verify/1", **found.to_json()})

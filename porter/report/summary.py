@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from shlex import quote
 from typing import Literal
 
 from porter.proof import Option
@@ -15,11 +15,18 @@ Head = Literal["VERIFIED", "NOT VERIFIED", "VERIFICATION FAILED"]
 
 @dataclass(frozen=True)
 class Call:
-    """What was asked: the command line, and the two files as they were given."""
+    """What was asked.
+
+    Attributes:
+        command: the command line.
+        source, output: the two files as they were given.
+        conversion: what `bnport convert` has to be given to write `output` anew, besides the two files.
+    """
 
     command: str
     source: str
     output: str
+    conversion: tuple[str, ...] = ()
 
 
 def summary(verification: Verification) -> tuple[Head, str]:
@@ -82,9 +89,7 @@ def next_command(verification: Verification, call: Call) -> str | None:
         return None
     causes = {layer.cause for layer in verification.layers if layer.ok is False}
     if verification.problems or "parameters" in causes:
-        told = _options(verification)
-        networks = (f"--{side} {quote(str(told[side]))}" for side in ("model", "net") if told.get(side))
-        return " ".join(["bnport convert", quote(call.source), "-o", quote(call.output), "--force", *networks])
+        return shlex.join(["bnport", "convert", call.source, "-o", call.output, "--force", *call.conversion])
     return call.command if "settings" in causes or not causes else "bnport doctor"
 
 
