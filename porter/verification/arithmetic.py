@@ -43,6 +43,8 @@ _serials = count()
 class Number:
     """An array of float64 values with the absolute error that float32 may have in each; same shapes.
 
+    What a layer is given is exact, as a rule, and adds no error, which is then not computed.
+
     Args:
         value: float64.
         error: None for numbers that float32 has exactly.
@@ -53,32 +55,45 @@ class Number:
         import numpy as np
 
         self.value = np.asarray(value, np.float64)
-        # An error of NaN comes of values that are not finite: they are not bounded.
-        self.error = np.zeros_like(self.value) if error is None else np.where(np.isnan(error), np.inf, error)
+        self._error = None
+        if error is not None and (largest := error.max(initial=0)) != 0:
+            # An error of NaN comes of values that are not finite: they are not bounded.
+            self._error = np.where(np.isnan(error), np.inf, error) if np.isnan(largest) else error
+        self.exact = self._error is None
         self.sources = sources
         self.serial = next(_serials)
+
+    @property
+    def error(self) -> Array:
+        import numpy as np
+
+        return np.zeros_like(self.value) if self._error is None else self._error
 
     def __add__(self, other: Number | float) -> Number:
         right = _number(other)
         value = self.value + right.value
-        error = self.error + right.error + gamma(_ROUNDINGS) * abs(value)
+        error = gamma(_ROUNDINGS) * abs(value)
+        for number in (self, right):
+            if not number.exact:
+                error += number.error
         return Number(value, error, ((self, self._shaped), (right, right._shaped)))
 
     def __sub__(self, other: Number | float) -> Number:
         return self + -_number(other)
 
     def __neg__(self) -> Number:
-        return Number(-self.value, self.error, ((self, lambda g: -g),))
+        return Number(-self.value, self._error, ((self, lambda g: -g),))
 
     def __mul__(self, other: Number | float) -> Number:
         right = _number(other)
         value = self.value * right.value
-        error = abs(self.value) * right.error + self.error * (abs(right.value) + right.error)
-        return Number(
-            value,
-            error + gamma(_ROUNDINGS) * abs(value) + UNDERFLOW,
-            ((self, lambda g: self._shaped(g * right)), (right, lambda g: right._shaped(g * self))),
-        )
+        error = gamma(_ROUNDINGS) * abs(value) + UNDERFLOW
+        if not right.exact:
+            error += (abs(self.value) + self.error) * right.error
+        if not self.exact:
+            error += self.error * abs(right.value)
+        back = ((self, lambda g: self._shaped(g * right)), (right, lambda g: right._shaped(g * self)))
+        return Number(value, error, back)
 
     def _shaped(self, gradient: Number) -> Number:
         """`gradient` summed over the axes that this number was repeated along."""
@@ -92,13 +107,11 @@ class Number:
     def total(self, axes: tuple[int, ...]) -> Number:
         """Sum over `axes`, which stay with length 1."""
         terms = prod(self.value.shape[axis] for axis in axes)
-        error = gamma(terms + 1) * abs(self.value).sum(axes, keepdims=True) + self.error.sum(axes, keepdims=True)
-        shape = self.value.shape
-        return Number(
-            self.value.sum(axes, keepdims=True),
-            error,
-            ((self, lambda g: g.at(lambda i: _broadcast(i, shape))),),
-        )
+        error = gamma(terms + 1) * abs(self.value).sum(axes, keepdims=True)
+        if not self.exact:
+            error += self.error.sum(axes, keepdims=True)
+        back = ((self, lambda g: g.at(lambda i: _broadcast(i, self.value.shape))),)
+        return Number(self.value.sum(axes, keepdims=True), error, back)
 
     def at(self, choose: Callable[[Any], Any]) -> Number:
         """The elements that `choose` picks from an array of all indices in this one's shape."""
@@ -106,7 +119,7 @@ class Number:
 
         index = choose(np.arange(self.value.size).reshape(self.value.shape))
         sources = ((self, lambda g: g.put(index, self.value.shape)),)
-        return Number(self.value.ravel()[index], self.error.ravel()[index], sources)
+        return Number(self.value.ravel()[index], None if self.exact else self.error.ravel()[index], sources)
 
     def put(self, index: Any, shape: tuple[int, ...]) -> Number:
         """The inverse of `at`: each element added to the one of `shape` it was picked from."""
@@ -120,8 +133,11 @@ class Number:
 
         # One element is no sum and is not rounded.
         terms = int(np.bincount(places).max(initial=0))
-        rounding = gamma(terms) * add(abs(self.value)) if terms > 1 else 0.0
-        return Number(add(self.value), add(self.error) + rounding, ((self, lambda g: g.at(lambda _: index)),))
+        error = None if self.exact else add(self.error)
+        if terms > 1:
+            rounding = gamma(terms) * add(abs(self.value))
+            error = rounding if error is None else error + rounding
+        return Number(add(self.value), error, ((self, lambda g: g.at(lambda _: index)),))
 
     def function(
         self, f: Callable[[Array], Array], slope: Callable[[Number], Number], steepest: Any, off: Any = 0.0
@@ -134,12 +150,14 @@ class Number:
             off: absolute error of the function itself, beyond a few roundings.
         """
         value = f(self.value)
-        error = steepest * self.error + gamma(_ELEMENTARY) * abs(value) + off + UNDERFLOW
+        error = gamma(_ELEMENTARY) * abs(value) + off + UNDERFLOW
+        if not self.exact:
+            error += steepest * self.error
         return Number(value, error, ((self, lambda g: g * slope(self)),))
 
     def blurred(self, more: Array) -> Number:
         """The same number with `more` error, for an algorithm that is worse than the one written here."""
-        return Number(self.value, self.error + more, ((self, lambda g: g),))
+        return Number(self.value, more if self.exact else self.error + more, ((self, lambda g: g),))
 
 
 def einsum(spec: str, a: Number, b: Number) -> Number:
@@ -156,18 +174,15 @@ def einsum(spec: str, a: Number, b: Number) -> Number:
 
     size_a = abs(a.value)
     error = gamma(terms + 1) * product(size_a, abs(b.value)) + UNDERFLOW * terms
-    if b.error.any():
+    if not b.exact:
         error = error + product(size_a + a.error, b.error)
-    if a.error.any():
+    if not a.exact:
         error = error + product(a.error, abs(b.value))
-    return Number(
-        product(a.value, b.value),
-        error,
-        (
-            (a, lambda g: einsum(f"{result},{right}->{left}", g, b)),
-            (b, lambda g: einsum(f"{left},{result}->{right}", a, g)),
-        ),
+    back = (
+        (a, lambda g: einsum(f"{result},{right}->{left}", g, b)),
+        (b, lambda g: einsum(f"{left},{result}->{right}", a, g)),
     )
+    return Number(product(a.value, b.value), error, back)
 
 
 def reciprocal_root(x: Number, least: Array | float = 0.0) -> Number:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 # log10 of the edges between the bins, two to a decade; 0, the bound itself, is one of them.
 EDGES = tuple(number / 2 for number in range(-10, 5))
 BINS = len(EDGES) + 1
+_EDGES = tuple(10.0**edge for edge in EDGES)
 
 
 def histogram(shares: Iterable[Array]) -> tuple[int, ...]:
@@ -25,8 +26,8 @@ def histogram(shares: Iterable[Array]) -> tuple[int, ...]:
     """
     import numpy as np
 
-    edges = 10.0 ** np.asarray(EDGES)
-    counts = np.zeros(BINS, np.int64)
+    # One comparison per edge goes through an array faster than a search among the edges per element.
+    above = np.zeros(BINS + 1, np.int64)
     for share in shares:
-        counts += np.bincount(np.searchsorted(edges, share.ravel(), side="left"), minlength=BINS)
-    return tuple(counts.tolist())
+        above += (share.size, *(np.count_nonzero(share > edge) for edge in _EDGES), 0)
+    return tuple((above[:-1] - above[1:]).tolist())
