@@ -3,8 +3,8 @@
 A layer that is written once with these `Number`s gives the truth, a bound on the rounding error of every element of
 its output, and both again for its gradients. It is a running error analysis: N. J. Higham, Accuracy and Stability of
 Numerical Algorithms, 2nd ed. (2002), section 3.3. What each operation adds is the model of section 2.2, u |result|;
-for sums and inner products of n terms gamma_n = n u / (1 - n u) times the sum of absolute values, in whatever order
-they are summed (sections 3.1 and 4.2). Parameters that were rounded when they were stored (float16, bfloat16) bring
+for sums and inner products of n terms gamma_n (`porter.verification.roundings`) times the sum of absolute values, in
+whatever order they are summed (sections 3.1 and 4.2), or less where the inner product is long. Parameters that were rounded when they were stored (float16, bfloat16) bring
 that error along. Gradients are taken backwards through the same operations; frameworks group those formulas
 otherwise, with the same terms, so that each operation here counts a few roundings instead of one.
 """
@@ -16,11 +16,11 @@ from itertools import count
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from porter.verification.roundings import gamma, gamma_of_inner_product
+
 if TYPE_CHECKING:
     from porter.verification.cases import Array
 
-# Unit roundoff u of float32.
-UNIT_ROUNDOFF = 2.0**-24
 # Below this a framework may flush to zero; it is a few of float32's smallest normal numbers.
 UNDERFLOW = 2.0**-124
 
@@ -173,7 +173,7 @@ def einsum(spec: str, a: Number, b: Number) -> Number:
         return summed
 
     size_a = abs(a.value)
-    error = gamma(terms + 1) * product(size_a, abs(b.value)) + UNDERFLOW * terms
+    error = gamma_of_inner_product(terms + 1) * product(size_a, abs(b.value)) + UNDERFLOW * terms
     if not b.exact:
         error = error + product(size_a + a.error, b.error)
     if not a.exact:
@@ -300,8 +300,3 @@ def _broadcast(index: Any, shape: tuple[int, ...]) -> Any:
     import numpy as np
 
     return np.broadcast_to(index, shape)
-
-
-def gamma(n: int) -> float:
-    """Higham's gamma_n: the relative error n successive roundings can add up to."""
-    return n * UNIT_ROUNDOFF / (1 - n * UNIT_ROUNDOFF)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
-from porter.verification.arithmetic import Number, gamma
+from porter.verification.arithmetic import Number
+from porter.verification.roundings import gamma
 
 
 def moments_over(x: Number, axes: tuple[int, ...], *, one_pass: bool) -> tuple[Number, Number]:

