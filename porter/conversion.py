@@ -143,11 +143,20 @@ def _layout(
     if to.format == "mindspore-ckpt":
         return mindspore_ckpt.layout(specs, crc=options.crc)
     if to.format == "safetensors":
-        return safetensors.layout(specs, metadata={"format": "pt" if to.to == "torch" else "ms"})
+        metadata = {"format": "pt" if to.to == "torch" else "ms"}
+        return safetensors.layout(specs, metadata=metadata, data_like=_data_start(source))
     beside = _optimizer_tree(plan)
     state = {step.target for step in plan.steps if step.optimizer}
     network = [spec for spec in specs if spec not in state]
     return torch_zip.layout(network, versions=_versions(source, options), beside=beside, shared=_shared(specs, plan))
+
+
+def _data_start(source: Source) -> int:
+    """Where the tensors of a safetensors file begin; 0 of any other source."""
+    checkpoint = source.checkpoint
+    if checkpoint.format != "safetensors":
+        return 0
+    return min((tensor.extents[0].offset for tensor in checkpoint.tensors.values()), default=0)
 
 
 def _optimizer_tree(plan: Plan) -> dict[str, Any] | None:

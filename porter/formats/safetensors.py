@@ -17,6 +17,7 @@ from porter.formats.dtypes import BY_SAFETENSORS, DType
 from porter.formats.model import Checkpoint, Extent, Layout, Slot, StoredTensor, TensorSpec
 from porter.formats.shapes import stated_nbytes, utf8
 from porter.formats.strict_json import parse_object
+from porter.formats.transfer import BLOCK_BYTES
 
 LENGTH_BYTES = 8
 # The specification's own limit, "to prevent parsing extremely large JSON".
@@ -180,7 +181,7 @@ def _notes(metadata: Mapping[str, str]) -> list[str]:
     return notes
 
 
-def layout(specs: Sequence[TensorSpec], *, metadata: Mapping[str, str]) -> Layout:
+def layout(specs: Sequence[TensorSpec], *, metadata: Mapping[str, str], data_like: int = 0) -> Layout:
     """Where everything stands in a new safetensors file.
 
     Tensors stand in the order given, in the header as in the data, which MindSpore's loader insists on; so a tensor
@@ -190,6 +191,8 @@ def layout(specs: Sequence[TensorSpec], *, metadata: Mapping[str, str]) -> Layou
     Args:
         specs: the tensors, in order.
         metadata: the file's `__metadata__`; "format" is what says which framework it is for ("pt", "ms").
+        data_like: where the tensors begin in the file they are copied from, in bytes. They then begin as far behind
+            the beginning of a block here, so that the two files can share blocks.
 
     Raises:
         Unsupported: an element type the format has not, a name it reserves, or a metadata key that is also a
@@ -203,12 +206,17 @@ def layout(specs: Sequence[TensorSpec], *, metadata: Mapping[str, str]) -> Layou
     for spec in specs:
         begin, end = end, end + spec.nbytes
         ranges[spec.name] = (begin, end)
-    head = _header(specs, ranges, metadata)
+    head = _header(specs, ranges, metadata, data_like)
     slots = {name: (Slot(len(head) + begin, stop - begin),) for name, (begin, stop) in ranges.items()}
     return Layout(size=len(head) + end, literals=((0, head),), slots=slots)
 
 
-def _header(specs: Sequence[TensorSpec], ranges: Mapping[str, tuple[int, int]], metadata: Mapping[str, str]) -> bytes:
+def _header(
+    specs: Sequence[TensorSpec],
+    ranges: Mapping[str, tuple[int, int]],
+    metadata: Mapping[str, str],
+    data_like: int,
+) -> bytes:
     header: dict[str, object] = {METADATA: dict(metadata)} if metadata else {}
     for spec in specs:
         header[spec.name] = {
@@ -217,7 +225,8 @@ def _header(specs: Sequence[TensorSpec], ranges: Mapping[str, tuple[int, int]], 
             "data_offsets": ranges[spec.name],
         }
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    padding = (data_like - LENGTH_BYTES - len(text)) % BLOCK_BYTES if data_like else -len(text) % 8
+    text += b" " * padding
     if len(text) > MAX_HEADER_BYTES:
         raise LimitExceeded(
             "the header would be over the format's limit",

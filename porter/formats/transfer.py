@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHUNK_BYTES = 4 << 20
+# What files can share: whole blocks of this many bytes, as btrfs and XFS are made by default.
+BLOCK_BYTES = 4096
+# linux/fs.h; elsewhere the call is refused.
+_FICLONERANGE = 0x4020940D
+_CLONE_RANGE = struct.Struct("=qQQQ")
 
 Chunk = bytes | bytearray | memoryview
 
@@ -138,6 +145,19 @@ class TensorReader(AbstractContextManager["TensorReader"]):
                     found=f"{at + done} bytes",
                 )
             done += got
+
+    def share(self, extent: Extent, descriptor: int, offset: int) -> bool:
+        """Let another file have the very blocks of `extent` at its `offset`, all multiples of BLOCK_BYTES.
+
+        Returns:
+            False where the file systems cannot, or for whatever reason do not: copying will do it, or tell why not.
+        """
+        wanted = _CLONE_RANGE.pack(self._descriptor(extent.file), extent.offset, extent.length, offset)
+        try:
+            fcntl.ioctl(descriptor, _FICLONERANGE, wanted)
+        except OSError:
+            return False
+        return True
 
     def read_all(self, wanted: Sequence[Wanted]) -> None:
         """`read_into` for many; those that follow each other closely in a file are read with one call.

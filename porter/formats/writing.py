@@ -3,7 +3,11 @@
 The output is cut into regions of a few MiB. A thread takes the next region, reads the tensors' bytes straight into
 its buffer, takes their CRC-32 while they are in the processor's cache, and writes the region with one call. CRC-32s
 of pieces are combined at the end into those of the slots and of what the source promised. File calls and CRC-32
-release the interpreter lock.
+release the interpreter lock. Where no CRC-32 is needed, and the file system lets two files share their blocks, what
+lies in the output as in the source is shared instead.
+
+Tried for 1 GB on ext4, two cores, `cp` taking 0.32 s: this with one thread 0.43 s, two 0.25, three 0.27; regions of
+1 MiB instead of 4, the same; `copy_file_range` 0.32 with one thread and with two; the source mapped, no faster.
 """
 
 from __future__ import annotations
@@ -11,16 +15,15 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from isal.isal_zlib import crc32, crc32_combine
 
-from porter.errors import Malformed
-from porter.formats.model import Extent, Layout, Slot
-from porter.formats.transfer import Chunk, StoredBytes, TensorReader, Wanted
+from porter.formats.model import Layout
+from porter.formats.regions import Literal, Piece, Region, Stream, other_length, regions
+from porter.formats.transfer import BLOCK_BYTES, Chunk, StoredBytes, Wanted
 
 REGION_BYTES = 4 << 20
 # More threads than this no longer gain: the memory, not the processor, is what is busy then.
@@ -30,42 +33,6 @@ _BYTES_A_TENSOR = 64 << 10
 # How often progress is told, in seconds.
 _TICK = 0.1
 _CRC = struct.Struct("<I")
-
-
-class _Literal(NamedTuple):
-    """Bytes of the output that are no tensor's."""
-
-    offset: int
-    length: int
-    data: bytes
-
-
-class _Piece(NamedTuple):
-    """Bytes of tensor `name` from its byte `start` on: `length` bytes that lie at `at` of `extent`."""
-
-    offset: int
-    length: int
-    name: str
-    start: int
-    reader: TensorReader
-    extent: Extent
-    at: int
-
-
-@dataclass
-class _Region:
-    """Bytes that are written with one call: parts that follow each other from `offset` on."""
-
-    offset: int
-    length: int = 0
-    parts: list[_Literal | _Piece] = field(default_factory=list)
-
-
-class _Stream(NamedTuple):
-    """A tensor whose bytes are made (cast, gathered, filled), to be poured into its slots one after the other."""
-
-    name: str
-    chunks: Iterable[Chunk]
 
 
 class _Crc(NamedTuple):
@@ -142,7 +109,8 @@ class _Work:
         self._crcs: dict[str, list[_Crc]] = {name: [] for name in layout.slots}
         self._inserted: set[str] = set()
         self._lock = threading.Lock()
-        self._regions = self._cut(chunks_of)
+        self._regions = regions(layout, self._noting_stored(chunks_of), REGION_BYTES)
+        self._shares = True
 
     def run_or_fail(self) -> None:
         """`run` for a thread: an error ends them all, and is kept for the caller's thread to raise."""
@@ -160,7 +128,7 @@ class _Work:
                 region = next(self._regions, None)
             if region is None:
                 return
-            written = self._pour(region) if isinstance(region, _Stream) else self._write(region, buffer)
+            written = self._pour(region) if isinstance(region, Stream) else self._write(region, buffer)
             with self._lock:
                 self.done += written
 
@@ -179,42 +147,43 @@ class _Work:
             for offset, data in self._layout.finish(checksums):
                 _write_all(self._descriptor, data, offset)
 
-    def _cut(self, chunks_of: Callable[[str], Iterable[Chunk]]) -> Iterator[_Region | _Stream]:
-        """The whole output in order of position, cut at multiples of REGION_BYTES."""
-        region = _Region(0)
-        for part in self._parts(chunks_of):
-            if isinstance(part, _Stream):
-                yield part
-                continue
-            if part.offset != region.offset + region.length or part.offset % REGION_BYTES == 0:
-                if region.parts:
-                    yield region
-                region = _Region(part.offset)
-            region.parts.append(part)
-            region.length += part.length
-        if region.parts:
-            yield region
+    def _noting_stored(self, chunks_of: Callable[[str], Iterable[Chunk]]) -> Callable[[str], Iterable[Chunk]]:
+        """`chunks_of` that remembers what is copied, and may have been promised a CRC-32."""
 
-    def _parts(self, chunks_of: Callable[[str], Iterable[Chunk]]) -> Iterator[_Literal | _Piece | _Stream]:
-        literals = _Literals(self._layout.literals)
-        for name, slots in self._layout.slots.items():
+        def noted(name: str) -> Iterable[Chunk]:
             content = chunks_of(name)
-            if not isinstance(content, StoredBytes):
-                yield _Stream(name, content)
-                continue
-            self._stored[name] = content
-            for piece in _pieces(name, content, slots):
-                yield from literals.before(piece.offset)
-                yield piece
-        yield from literals.before(self._layout.size)
+            if isinstance(content, StoredBytes):
+                self._stored[name] = content
+            return content
 
-    def _write(self, region: _Region, buffer: memoryview) -> int:
-        """Fill `buffer` with a region and write it; how many bytes of tensors it holds."""
+        return noted
+
+    def _write(self, region: Region, buffer: memoryview) -> int:
+        """Write a region; how many bytes of tensors it holds."""
+        if not self._share(region):
+            self._write_through(buffer, region)
+        return sum([part.length for part in region.parts if isinstance(part, Piece)])
+
+    def _share(self, region: Region) -> bool:
+        """Whether the region now shares the blocks of the file in which it lies in one stretch, its bytes unread."""
+        if not self._shares or self._layout.finish or not (origin := region.origin):
+            return False
+        reader, extent = origin
+        if any(number % BLOCK_BYTES for number in (extent.offset, region.offset, region.length)):
+            return False
+        if any(reader.promises(part.extent) for part in region.parts if isinstance(part, Piece)):
+            return False
+        # Refused once is refused for all: another file system, or one that cannot.
+        self._shares = reader.share(extent, self._descriptor, region.offset)
+        return self._shares
+
+    def _write_through(self, buffer: memoryview, region: Region) -> None:
+        """Fill `buffer` with a region and write it."""
         view, at = buffer[: region.length], 0
-        pieces: list[tuple[_Piece, memoryview]] = []
+        pieces: list[tuple[Piece, memoryview]] = []
         for part in region.parts:
             place = view[at : at + part.length]
-            if isinstance(part, _Literal):
+            if isinstance(part, Literal):
                 place[:] = part.data
             else:
                 pieces.append((part, place))
@@ -226,9 +195,8 @@ class _Work:
                 crc = self._note(piece.name, piece.start, place)
                 self._insert(crc, piece, region, view)
         _write_all(self._descriptor, view, region.offset)
-        return sum(piece.length for piece, _ in pieces)
 
-    def _pour(self, stream: _Stream) -> int:
+    def _pour(self, stream: Stream) -> int:
         """Write a tensor's chunks into its slots, one after the other; how many bytes that were."""
         name, start = stream.name, 0
         slots = self._layout.slots[name]
@@ -240,14 +208,14 @@ class _Work:
                 while slot and filled == slot.length:
                     slot, filled = next(remaining, None), 0
                 if slot is None:
-                    raise _other_length(name, slots, "more")
+                    raise other_length(name, slots, "more")
                 part = view[: slot.length - filled]
                 _write_all(self._descriptor, part, slot.offset + filled)
                 if self._layout.finish:
                     self._note(name, start, part)
                 start, filled, view = start + len(part), filled + len(part), view[len(part) :]
         if start != sum(slot.length for slot in slots) and not self.stopped:
-            raise _other_length(name, slots, start)
+            raise other_length(name, slots, start)
         return start
 
     def _note(self, name: str, start: int, data: memoryview) -> int:
@@ -255,7 +223,7 @@ class _Work:
         self._crcs[name].append(_Crc(start, len(data), crc))
         return crc
 
-    def _insert(self, crc: int, piece: _Piece, region: _Region, view: memoryview) -> None:
+    def _insert(self, crc: int, piece: Piece, region: Region, view: memoryview) -> None:
         """Put the CRC-32 of a piece that is a whole slot where it belongs, if that is in the same region."""
         at = self._layout.crc_at.get(piece.name, -1)
         if at >= region.offset and piece.length == self._layout.slots[piece.name][0].length:
@@ -277,46 +245,6 @@ class _Work:
                 done += more
             combined.append(whole)
         return tuple(combined)
-
-
-class _Literals:
-    """The literals of a layout, taken in order."""
-
-    def __init__(self, literals: Sequence[tuple[int, bytes]]) -> None:
-        self._remaining = iter(literals)
-        self._next = next(self._remaining, None)
-
-    def before(self, end: int) -> Iterator[_Literal]:
-        """Those that begin before offset `end`, cut at multiples of REGION_BYTES."""
-        while self._next and self._next[0] < end:
-            offset, data = self._next
-            while data:
-                room = REGION_BYTES - offset % REGION_BYTES
-                yield _Literal(offset, min(room, len(data)), data[:room])
-                offset, data = offset + room, data[room:]
-            self._next = next(self._remaining, None)
-
-
-def _pieces(name: str, stored: StoredBytes, slots: Sequence[Slot]) -> Iterator[_Piece]:
-    """A tensor's bytes, cut where an extent, a slot or a region ends."""
-    found = sum([extent.length for extent in stored.extents])
-    if found != sum([slot.length for slot in slots]):
-        raise _other_length(name, slots, found)
-    extents = iter([extent for extent in stored.extents if extent.length])
-    extent, at, start = next(extents, None), 0, 0
-    for slot in slots:
-        offset, end = slot.offset, slot.offset + slot.length
-        while offset < end and extent:
-            length = min(end - offset, extent.length - at, REGION_BYTES - offset % REGION_BYTES)
-            yield _Piece(offset, length, name, start, stored.reader, extent, at)
-            offset, at, start = offset + length, at + length, start + length
-            if at == extent.length:
-                extent, at = next(extents, None), 0
-
-
-def _other_length(name: str, slots: Sequence[Slot], found: object) -> Malformed:
-    expected = f"{sum(slot.length for slot in slots)} bytes"
-    return Malformed("its bytes are not as many as its shape has", entry=name, expected=expected, found=found)
 
 
 def _write_all(descriptor: int, data: Chunk, offset: int) -> None:

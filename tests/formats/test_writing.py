@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
@@ -27,6 +29,7 @@ REGION = 8  # bytes, so that a few dozen bytes cross many borders
 def _small_regions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "REGION_BYTES", REGION)
     monkeypatch.setattr(writing, "_BYTES_A_TENSOR", 0)  # threads even for these
+    monkeypatch.setattr(writing, "BLOCK_BYTES", 4)
 
 
 def cut(data: bytes, lengths: Sequence[int]) -> list[bytes]:
@@ -99,9 +102,9 @@ class Case:
             whole[at : at + 4] = self.checksums[name][0].to_bytes(4, "little") if checksums else bytes(4)
         return bytes(whole) + b"DONE" * checksums
 
-    def write(self, *, checksums: bool) -> bytes:
+    def write(self, *, checksums: bool, promises: bool = True) -> bytes:
         output = self.path.with_name("output")
-        with TensorReader(self.checkpoint) as reader:
+        with TensorReader(self.checkpoint, check_crc=promises) as reader:
 
             def chunks_of(name: str) -> Iterable[Chunk]:
                 chunks = reader.chunks(name)
@@ -117,16 +120,77 @@ class Case:
 
 
 @settings(deadline=None, max_examples=200)
-@given(tensors=TENSORS, checksums=st.booleans(), threads=st.booleans())
+@given(tensors=TENSORS, checksums=st.booleans(), promises=st.booleans(), threads=st.booleans())
 def test_every_byte_is_where_the_layout_says(
     tmp_path_factory: pytest.TempPathFactory,
     tensors: list[tuple[bytes, list[int], list[int], bool]],
     checksums: bool,
+    promises: bool,
     threads: bool,
 ) -> None:
     case = Case(tmp_path_factory.mktemp("case"), tensors)
     with mock.patch.object(writing, "_BYTES_A_TENSOR", 0 if threads else 1 << 20):
-        assert case.write(checksums=checksums) == case.whole(checksums=checksums)
+        assert case.write(checksums=checksums, promises=promises) == case.whole(checksums=checksums)
+
+
+def straight_copy(folder: Path, lengths: Sequence[int], head: bytes) -> tuple[bytes, bytes]:
+    """What was written, and what was to be, of tensors that lie one after the other behind 4 bytes of one file."""
+    content = bytes(range(256))[: sum(lengths)]
+    stored, slots, at = {}, {}, 0
+    for number, length in enumerate(lengths):
+        spec = TensorSpec(f"{number}", UINT8, (length,))
+        stored[spec.name] = StoredTensor(spec, (Extent(0, 4 + at, length),))
+        slots[spec.name] = (Slot(len(head) + at, length),)
+        at += length
+    source, output = folder / "source", folder / "output"
+    source.write_bytes(b"HEAD" + content)
+    layout = Layout(len(head) + at, ((0, head),), slots)
+    with TensorReader(Checkpoint(source, "test", (source,), stored)) as reader, output.open("wb") as file:
+        write_layout(file.fileno(), layout, reader.chunks)
+    return output.read_bytes(), head + content
+
+
+def shared(descriptor: int, request: int, wanted: bytes) -> None:
+    """FICLONERANGE as a file system with blocks of 4 bytes would carry it out."""
+    source, source_offset, length, offset = struct.unpack("=qQQQ", wanted)
+    assert request == 0x4020940D
+    assert source_offset % 4 == length % 4 == offset % 4 == 0
+    os.pwrite(descriptor, os.pread(source, length, source_offset), offset)
+
+
+@settings(deadline=None, max_examples=100)
+@given(lengths=st.lists(st.integers(0, 20), min_size=1, max_size=12), head=st.binary(min_size=1, max_size=20))
+def test_whole_regions_that_lie_as_in_the_source_are_shared(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], head: bytes
+) -> None:
+    with mock.patch.object(fcntl, "ioctl", side_effect=shared) as share:
+        written, expected = straight_copy(tmp_path_factory.mktemp("straight"), lengths, head)
+    assert written == expected
+    # However many tensors lie in them; not the region that begins with the header, nor one that ends within a block.
+    ends = [(at, min(at + REGION, len(expected))) for at in range(0, len(expected), REGION) if at >= len(head)]
+    whole = [at for at, end in ends if end % 4 == 0 and len(head) % 4 == 0]
+    assert sorted(struct.unpack("=qQQQ", call.args[2])[3] for call in share.call_args_list) == whole
+
+
+def test_a_region_with_something_between_is_not_shared(tmp_path: Path) -> None:
+    case = Case(tmp_path, [(bytes(range(50)), [], [2, 20], False)])
+    with mock.patch.object(fcntl, "ioctl", side_effect=shared):
+        assert case.write(checksums=False, promises=False) == case.whole(checksums=False)
+
+
+def test_a_file_system_that_does_not_share_is_asked_once_for_each_thread_at_most(tmp_path: Path) -> None:
+    refused = OSError(95, "Operation not supported")
+    with mock.patch.object(fcntl, "ioctl", side_effect=refused) as share:
+        written, expected = straight_copy(tmp_path, [20] * 12, b"head")
+    assert written == expected
+    assert 1 <= share.call_count <= writing.MAX_THREADS
+
+
+@pytest.mark.parametrize(("checksums", "promises"), [(True, False), (False, True)])
+def test_what_is_checked_is_read(tmp_path: Path, checksums: bool, promises: bool) -> None:
+    case = Case(tmp_path, [(bytes(64), [], [], False)])
+    with mock.patch.object(fcntl, "ioctl", side_effect=AssertionError):
+        assert case.write(checksums=checksums, promises=promises) == case.whole(checksums=checksums)
 
 
 def test_a_damaged_byte_is_found_in_whichever_piece_it_lies(tmp_path: Path) -> None:
@@ -138,11 +202,13 @@ def test_a_damaged_byte_is_found_in_whichever_piece_it_lies(tmp_path: Path) -> N
             case.write(checksums=False)
 
 
-def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("promises", [False, True])
+def test_a_file_that_became_shorter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promises: bool) -> None:
+    monkeypatch.setattr(writing, "MAX_THREADS", 1)  # which one of several comes upon it first is chance
     case = Case(tmp_path, [(bytes(range(50)), [], [], False)])
     os.truncate(case.path, 30)
     with pytest.raises(Truncated) as raised:
-        case.write(checksums=False)
+        case.write(checksums=False, promises=promises)
     assert raised.value.found == "26 bytes"
 
 
