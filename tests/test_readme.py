@@ -119,6 +119,7 @@ QUICK = {
     "tests/benchmarks/convert.py": ["--sizes", "8", "--counts", "10", "--rounds", "1"],
     "tests/benchmarks/reading.py": ["--rounds", "1", "--only", "1,000 .safetensors"],
     "tests/benchmarks/recognition.py": ["--only", "vnet"],
+    "tests/benchmarks/verify.py": ["--rounds", "1", "--only", "video_resnet"],
 }
 
 
