@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from porter.configs.tree import Place, Splice
+from porter.configs.splices import Splice
+from porter.configs.tree import Place
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from porter.configs.tree import Document, Expression, ListNode, Mapping, Node, Scalar, Span, Splice, undone
+from porter.configs.splices import Splice, undone
+from porter.configs.tree import Document, Expression, ListNode, Mapping, Node, Scalar, Span
 from porter.errors import BnportError
 
 FAULT = "This is a fault in bnport: please report it with the config."

@@ -16,8 +16,8 @@ from typing import Any, get_args
 
 from porter.configs.changes import Change
 from porter.configs.files import RECORD_SUFFIX, ConfigFile
+from porter.configs.splices import Splice, spliced, undone
 from porter.configs.terms import Signature
-from porter.configs.tree import Splice, spliced, undone
 from porter.errors import FileIOError, Malformed
 from porter.formats.strict_json import list_of, of_type, one_of, parse_object
 from porter.layers.kinds import DIALECTS, Dialect

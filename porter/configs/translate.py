@@ -12,10 +12,11 @@ from porter.configs.doubled import notes_on_names
 from porter.configs.model import Found, Setting, Site
 from porter.configs.references import decimal_of
 from porter.configs.rules import STAYS, Case, Outcome, outcome
+from porter.configs.splices import Splice
 from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature
 from porter.configs.told import KEEP, option
 from porter.configs.translate_names import FRAMEWORKS, NameTranslator
-from porter.configs.tree import Document, Expression, Place, Scalar, Splice
+from porter.configs.tree import Document, Expression, Place, Scalar
 from porter.errors import Undecided, UsageError
 
 

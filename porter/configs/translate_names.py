@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from porter.configs.changes import Change, Remark, Translation
 from porter.configs.model import ClassName, Unread
 from porter.configs.references import text_of
+from porter.configs.splices import Splice
 from porter.configs.terms import TERMS, Dialect, class_of
-from porter.configs.tree import Document, Splice
+from porter.configs.tree import Document
 
 FRAMEWORKS: Mapping[Dialect, str] = {
     "torch": "PyTorch",

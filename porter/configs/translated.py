@@ -16,10 +16,11 @@ from porter.configs.proof import FAULT, demand_only
 from porter.configs.record import Record, change_to_json, read_beside, record_of
 from porter.configs.signature import installed_signature
 from porter.configs.sites import search
+from porter.configs.splices import Splice, spliced
 from porter.configs.terms import Signature
 from porter.configs.told import Told
 from porter.configs.translate import translate
-from porter.configs.tree import Place, Splice, spliced
+from porter.configs.tree import Place
 from porter.configs.way_back import undoing
 from porter.errors import BnportError, InputError, Undecided
 from porter.layers.kinds import Dialect

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import bisect
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
 
+from porter.configs.splices import Splice
 from porter.errors import LimitExceeded, Malformed
 
 # Levels of nesting that a config may have: no config that a person wrote comes near it.
@@ -26,14 +27,6 @@ class Span(NamedTuple):
 
     start: int
     end: int
-
-
-class Splice(NamedTuple):
-    """Replace text[start:end] by `text`."""
-
-    start: int
-    end: int
-    text: str
 
 
 class Place(NamedTuple):
@@ -273,34 +266,6 @@ class Document(ABC):
     def rewritten(self, value: Scalar, how: Rewrite) -> str | None:
         """The text of an expression after `how`, in the parentheses it needs; None where it cannot be done."""
         return None
-
-
-def spliced(text: str, splices: Iterable[Splice]) -> str:
-    """`text` with every splice made.
-
-    Raises:
-        ValueError: two of them overlap: a fault in bnport.
-    """
-    pieces, at = [], 0
-    for start, end, new in sorted(splices):
-        if start < at:
-            raise ValueError(f"two changes overlap at character {start}")
-        pieces += [text[at:start], new]
-        at = end
-    return "".join([*pieces, text[at:]])
-
-
-def undone(text: str, splices: Iterable[Splice]) -> list[Splice]:
-    """The splices that turn `spliced(text, splices)` back into `text`."""
-    back: list[Splice] = []
-    shift = 0
-    for start, end, new in sorted(splices):
-        at, before = start + shift, text[start:end]
-        if back and back[-1].end == at:  # one splice of both: two at one place have no order
-            at, before = back[-1].start, back.pop().text + before
-        back.append(Splice(at, start + shift + len(new), before))
-        shift += len(new) - (end - start)
-    return back
 
 
 def scalars(node: Node) -> Iterator[Scalar]:

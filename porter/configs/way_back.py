@@ -9,10 +9,11 @@ from porter.configs.changes import Change, Translation
 from porter.configs.files import ConfigFile, parse
 from porter.configs.record import Record
 from porter.configs.sites import search
+from porter.configs.splices import Splice, spliced
 from porter.configs.terms import Dialect
 from porter.configs.told import Told
 from porter.configs.translate import translate
-from porter.configs.tree import Document, Splice, spliced
+from porter.configs.tree import Document
 from porter.errors import BnportError
 
 

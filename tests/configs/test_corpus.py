@@ -14,7 +14,7 @@ import pytest
 
 from porter import ConfigOptions, translate_config
 from porter.configs.api import TranslatedConfig
-from porter.configs.tree import spliced, undone
+from porter.configs.splices import spliced, undone
 from porter.layers.kinds import Dialect
 
 HERE = Path(__file__).parent

@@ -9,9 +9,11 @@ import json5
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from removals import without
 
 from porter.configs.formats.json import parse
-from porter.configs.tree import DEEPEST, Document, Mapping, Node, Scalar, scalars, spliced, undone
+from porter.configs.splices import spliced
+from porter.configs.tree import DEEPEST, Document, Mapping, Node, Scalar, scalars
 from porter.errors import LimitExceeded, Malformed
 
 
@@ -30,14 +32,8 @@ def value_of(document: Document) -> Any:
 
 
 def removed(text: str, *names: str) -> str:
-    """`text`, an object, without some of its entries; checked to be undone exactly."""
-    document = parse(text)
-    mapping = document.roots[0].node
-    assert isinstance(mapping, Mapping)
-    splices = document.removed(mapping, [entry for entry in mapping.entries if entry.name in names])
-    result = spliced(text, splices)
-    assert spliced(result, undone(text, splices)) == text
-    return result
+    """`text`, an object, without some of its entries."""
+    return without(parse, text, "", *names)[0]
 
 
 VALUES = st.recursive(

@@ -11,7 +11,8 @@ import porter.configs.translated
 from porter import ConfigOptions, translate_config
 from porter.configs.changes import Change, Translation
 from porter.configs.proof import demand_only
-from porter.configs.tree import Place, Splice, spliced
+from porter.configs.splices import Splice, spliced
+from porter.configs.tree import Place
 from porter.errors import BnportError
 
 TEXTS: dict[Format, str] = {

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from porter.configs.formats.python import parse
 from porter.configs.formats.python_edits import PythonDocument
 from porter.configs.formats.python_source import Source
-from porter.configs.tree import Expression, ListNode, Mapping, Node, Rewrite, Scalar, Span, spliced, undone
+from porter.configs.splices import spliced, undone
+from porter.configs.tree import Expression, ListNode, Mapping, Node, Rewrite, Scalar, Span
 from porter.errors import LimitExceeded, Malformed
 
 

@@ -6,7 +6,7 @@ import pytest
 from translations import Format, certain, translated
 
 from porter.configs.names import Named, named
-from porter.configs.tree import spliced
+from porter.configs.splices import spliced
 from porter.errors import UsageError
 
 # What is one, by the form it has.

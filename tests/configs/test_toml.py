@@ -9,22 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from removals import without
 from toml_texts import toml_texts
 
 from porter.configs.formats.toml import parse
-from porter.configs.tree import (
-    Document,
-    Entry,
-    Expression,
-    ListNode,
-    Mapping,
-    Node,
-    Scalar,
-    Splice,
-    scalars,
-    spliced,
-    undone,
-)
+from porter.configs.splices import Splice, spliced, undone
+from porter.configs.tree import Document, Entry, Expression, ListNode, Mapping, Node, Scalar, scalars
 from porter.errors import LimitExceeded, Malformed
 
 if sys.version_info >= (3, 11):
@@ -135,17 +125,8 @@ def test_a_value_is_replaced_and_nothing_else(text: str, which: int, value: bool
 
 def removed(text: str, path: str, *names: str) -> str:
     """`text` without some entries of the table at a dotted path; what a loader sees is checked."""
-    document = parse(text)
-    node = document.roots[0].node
-    for step in filter(None, path.split(".")):
-        entry = node.entry(step) if isinstance(node, Mapping) else None
-        node = entry.value if entry else node.items[int(step)]
-    assert isinstance(node, Mapping)
-    gone = [entry for entry in node.entries if entry.name in names]
-    splices = document.removed(node, gone)
-    result = spliced(text, splices)
+    result, document, gone = without(parse, text, path, *names)
     assert sees(result) == means(document, gone=gone)
-    assert spliced(result, undone(text, splices)) == text
     return result
 
 

@@ -10,22 +10,12 @@ import pytest
 import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from removals import without
 from yaml_texts import yaml_texts
 
 from porter.configs.formats.yaml import parse
-from porter.configs.tree import (
-    Document,
-    Entry,
-    Expression,
-    ListNode,
-    Mapping,
-    Node,
-    Scalar,
-    Splice,
-    scalars,
-    spliced,
-    undone,
-)
+from porter.configs.splices import Splice, spliced, undone
+from porter.configs.tree import Document, Entry, Expression, ListNode, Mapping, Node, Scalar, scalars
 from porter.errors import LimitExceeded, Malformed, Undecided
 
 
@@ -171,21 +161,7 @@ def test_values_are_replaced_and_nothing_else(text: str, data: st.DataObject, va
 
 def removed(text: str, path: str, *names: str) -> str:
     """`text` without some entries of the mapping at a dotted path; what a loader sees is checked."""
-    document = parse(text)
-    node = document.roots[0].node
-    for step in filter(None, path.split(".")):
-        if isinstance(node, Mapping):
-            entry = node.entry(step)
-            assert entry is not None
-            node = entry.value
-        else:
-            assert isinstance(node, ListNode)
-            node = node.items[int(step)]
-    assert isinstance(node, Mapping)
-    gone = [entry for entry in node.entries if entry.name in names]
-    splices = document.removed(node, gone)
-    result = spliced(text, splices)
-    assert spliced(result, undone(text, splices)) == text
+    result, document, gone = without(parse, text, path, *names)
     assert sees(result) == means(document, Reading(gone=gone))
     return result
 

@@ -11,10 +11,11 @@ from porter.configs.formats import json, python, toml, yaml
 from porter.configs.model import Found
 from porter.configs.proof import demand_only
 from porter.configs.sites import search
+from porter.configs.splices import spliced, undone
 from porter.configs.terms import Dialect, Signature
 from porter.configs.told import Told
 from porter.configs.translate import translate
-from porter.configs.tree import Document, spliced, undone
+from porter.configs.tree import Document
 
 Format = Literal["json", "yaml", "python", "toml"]
 PARSERS = {"json": json.parse, "yaml": yaml.parse, "python": python.parse, "toml": toml.parse}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from porter.configs.tree import Span, Splice
+from porter.configs.splices import Splice
+from porter.configs.tree import Span
 
 BREAK = r"(?:\r\n|[\n\r\x85\u2028\u2029])"
 HASH_COMMENT = r"#[^\n\r\x85\u2028\u2029]*"

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from porter.configs.formats.commas import without
+from porter.configs.splices import Splice
 from porter.configs.tree import (
     DEEPEST,
     Document,
@@ -23,7 +24,6 @@ from porter.configs.tree import (
     Root,
     Scalar,
     Span,
-    Splice,
     Value,
     malformed,
     too_deep,

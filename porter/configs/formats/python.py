@@ -9,30 +9,20 @@ one name: where they would, the line says which is meant ("f.norm()@4").
 from __future__ import annotations
 
 import ast
-import re
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from porter.configs.formats.python_edits import Layout, PythonDocument
 from porter.configs.formats.python_flow import Flow
-from porter.configs.formats.python_names import (
-    Meaning,
-    Names,
-    Scope,
-    is_batchnorm,
-    is_mapping,
-    is_super_init,
-    parameters,
-    scopes_of,
-)
+from porter.configs.formats.python_names import Names, is_batchnorm, is_mapping, is_super_init
 from porter.configs.formats.python_person import places_for_a_person
+from porter.configs.formats.python_scopes import Meaning, Scope, parameters, scopes_of
 from porter.configs.formats.python_source import Function, Source, expressions, module_of, statements
+from porter.configs.formats.python_values import Section, ValueReader
 from porter.configs.names import plain_setting, prefixed_setting
 from porter.configs.tree import (
     Entry,
-    Expression,
-    Import,
     ListNode,
     Mapping,
     NeedsPerson,
@@ -41,7 +31,6 @@ from porter.configs.tree import (
     Root,
     Scalar,
     Span,
-    Value,
 )
 from porter.errors import LimitExceeded
 
@@ -89,56 +78,25 @@ _PARTED = (ast.Call, ast.Dict, ast.List, ast.Tuple, ast.Set)
 
 
 @dataclass
-class _Section:
-    """What is assigned under one dotted prefix, while it is being gathered."""
-
-    key: Scalar | None = None
-    entries: list[Entry] = field(default_factory=list)
-    inner: dict[str, _Section] = field(default_factory=dict)
-
-    def add(self, path: Sequence[Scalar], value: Node) -> Entry:
-        """Put `value` at `path`."""
-        section = self
-        for key in path[:-1]:
-            section = section.inner.setdefault(str(key.value), _Section(key))
-        section.entries.append(Entry(str(path[-1].value), value, path[-1]))
-        return section.entries[-1]
-
-    def mapping(self, is_scope: bool = False, callee: str | None = None) -> Mapping:
-        """What was gathered, in the order of the file; `self` is as much a scope as the method that sets it."""
-        inner = [
-            Entry(name, section.mapping(is_scope, callee) if name == "self" else section.mapping(), section.key)
-            for name, section in self.inner.items()
-        ]
-        entries = sorted([*self.entries, *inner], key=lambda entry: entry.key.span if entry.key else entry.value.span)
-        ends = [entry.value.span.end for entry in entries]
-        start = entries[0].key.span.start if entries[0].key else 0
-        return Mapping(Span(start, max(ends)), tuple(entries), (), callee, is_scope=is_scope)
-
-
-@dataclass
-class _Reader:
+class _Reader(ValueReader):
     """Makes nodes of syntax, each once, and remembers beside them what changing them takes."""
 
-    source: Source
-    names: Names
     nodes: dict[ast.expr, Node] = field(default_factory=dict)
     waiting: list[ast.AST] = field(default_factory=list)
     layouts: dict[Mapping, Layout] = field(default_factory=dict)
     assignments: dict[Entry, Span] = field(default_factory=dict)
     syntax: dict[Scalar, tuple[ast.expr, Scope]] = field(default_factory=dict)
     needs_person: list[NeedsPerson] = field(default_factory=list)
-    imports: set[Import] = field(default_factory=set)
 
     def roots(self, scope: Scope) -> Iterator[Root]:
         """What one scope holds, the scopes inside it left out."""
         left_alone = places_for_a_person(scope, self.names, self.source)
         self.needs_person += left_alone.values()
-        section = _Section()
+        section = Section()
         if isinstance(scope.node, Function) and scope.parent:
             for parameter, default in parameters(scope.node.args):
                 if default is not None:
-                    section.add([self._name(self.source.span(parameter).start)], self.node(default, scope.parent))
+                    section.add([self.name(self.source.span(parameter).start)], self.node(default, scope.parent))
         for statement in statements(scope.node):
             if statement in left_alone or not self._assigned(statement, scope, section):
                 self.waiting += expressions(statement)
@@ -148,13 +106,13 @@ class _Reader:
             callee = "" if isinstance(scope.node, Function) else None
             yield Root(scope.name, section.mapping(is_scope=True, callee=callee))
 
-    def _assigned(self, statement: ast.stmt, scope: Scope, section: _Section) -> bool:
+    def _assigned(self, statement: ast.stmt, scope: Scope, section: Section) -> bool:
         """Put what a statement assigns into `section`; whether it assigns to names, keys and attributes alone."""
         match statement:
             case ast.Assign(targets=targets, value=value):
-                paths = [self._path(target) for target in targets]
+                paths = [self.path(target) for target in targets]
             case ast.AnnAssign(target=target, value=ast.expr() as value):
-                paths = [self._path(target)]
+                paths = [self.path(target)]
             case _:
                 return False
         if not all(paths):
@@ -164,35 +122,13 @@ class _Reader:
             self.assignments[entries[0]] = self.source.span(statement)
         return True
 
-    def _path(self, target: ast.expr) -> list[Scalar]:
-        """The keys of a target such as `cfg.model["bn"].momentum`; none where it is anything else."""
-        path: list[Scalar] = []
-        while not isinstance(target, ast.Name):
-            match target:
-                case ast.Attribute(value=inner):
-                    end = self.source.span(target).end
-                    written = re.search(r"\w+$", self.source.text[max(end - 4 * len(target.attr), 0) : end])
-                    path.append(self._name(end - len(written[0]) if written else end))
-                case ast.Subscript(value=inner, slice=ast.Constant(value=str()) as key):
-                    path.append(self._scalar(key, Meaning()))
-                case _:
-                    return []
-            target = inner
-        return [self._name(self.source.span(target).start), *reversed(path)]
-
-    def _name(self, start: int) -> Scalar:
-        """The identifier at `start` as a key."""
-        written = re.compile(r"\w+").match(self.source.text, start)
-        text = written[0] if written else ""
-        return Scalar(Span(start, start + len(text)), text, text)
-
     def _outermost(self, scope: Scope, left_alone: Container[ast.AST]) -> Iterator[Root]:
         """The calls, dicts, lists, tuples and names of classes in what waits, but those that are part of another."""
         while self.waiting:
             syntax = self.waiting.pop()
             if syntax in left_alone:
                 continue
-            is_name = isinstance(syntax, ast.Name | ast.Attribute) and is_batchnorm(self._meaning(syntax, scope).name)
+            is_name = isinstance(syntax, ast.Name | ast.Attribute) and is_batchnorm(self.meaning(syntax, scope).name)
             if isinstance(syntax, ast.expr) and (is_name or isinstance(syntax, _PARTED)):
                 yield Root(f"{scope.name}.{_label(syntax)}".lstrip("."), self.node(syntax, scope))
             elif not isinstance(syntax, ast.JoinedStr):
@@ -211,7 +147,7 @@ class _Reader:
                     items = tuple(self.node(item, scope) for item in syntax.elts)
                     self.nodes[syntax] = ListNode(self.source.span(syntax), items)
                 case _:
-                    self.nodes[syntax] = scalar = self._scalar(syntax, self._meaning(syntax, scope))
+                    self.nodes[syntax] = scalar = self.scalar(syntax, self.meaning(syntax, scope))
                     self.syntax[scalar] = syntax, scope
                     self.waiting += [] if isinstance(syntax, ast.JoinedStr) else ast.iter_child_nodes(syntax)
         return self.nodes[syntax]
@@ -222,38 +158,9 @@ class _Reader:
         if not (is_setting and computed):
             return self.node(syntax, scope)
         self.waiting.append(syntax)
-        scalar = self._scalar(syntax, Meaning())
+        scalar = self.scalar(syntax, Meaning())
         self.syntax[scalar] = syntax, scope
         return scalar
-
-    def _scalar(self, syntax: ast.expr, meaning: Meaning) -> Scalar:
-        span, text = self.source.span(syntax), self.source.text_of(syntax)
-        value: Value = Expression(text, meaning.name if meaning.certain and meaning.imports else "")
-        match syntax:
-            case ast.Constant(value=str() | bool() | int() | float() | None as constant):
-                value = constant
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-                value = -number
-            case ast.UnaryOp(op=ast.UAdd(), operand=ast.Constant(value=int() | float() as number)):
-                value = number
-        return Scalar(span, value, text, isinstance(value, str))
-
-    def _meaning(self, syntax: ast.expr, scope: Scope) -> Meaning:
-        """What a name means; the import it comes through is remembered where it is a batch normalisation."""
-        meaning = self.names.meaning(syntax, scope)
-        if is_batchnorm(meaning.name):
-            self.imports.update(filter(None, map(self._import, meaning.imports)))
-        return meaning
-
-    def _import(self, way: ast.alias | ast.ImportFrom) -> Import | None:
-        start, end = self.source.span(way)
-        if isinstance(way, ast.alias):
-            return Import(Span(start, start + len(way.name)), way.name, False, f"import {self.source.text_of(way)}")
-        package = "." * way.level + (way.module or "")
-        at = self.source.text.find(package, start + len("from"), end)
-        alone = all(is_batchnorm(f"{package}.{alias.name}") for alias in way.names)
-        # Not found: written with blanks around its dots.
-        return None if at < 0 else Import(Span(at, at + len(package)), package, alone, self.source.text[start:end])
 
     def _dict(self, syntax: ast.Dict, scope: Scope) -> Mapping:
         span = self.source.span(syntax)
@@ -264,7 +171,7 @@ class _Reader:
                 merged += self._merged(value, scope)
                 layout.items.append((self.source.span(value), None))
                 continue
-            name = self._scalar(key, Meaning())
+            name = self.scalar(key, Meaning())
             text = name.value if isinstance(name.value, str) else name.text
             entry = Entry(text, self._value(value, scope, _is_setting(text)), name)
             layout.items.append((Span(name.span.start, entry.value.span.end), entry))
@@ -292,7 +199,7 @@ class _Reader:
                 layout.items.append((span, None))
             else:
                 value = self._value(keyword.value, scope, _is_setting(keyword.arg))
-                named = Entry(keyword.arg, value, self._name(span.start))
+                named = Entry(keyword.arg, value, self.name(span.start))
                 layout.items.append((span, named))
         rest = [keyword.arg for keyword in syntax.keywords].count(None)
         is_open = starred < len(arguments) or len(merged) - taken < rest
@@ -301,11 +208,11 @@ class _Reader:
     def _called(self, syntax: ast.Call, scope: Scope) -> tuple[ast.expr, Meaning, list[ast.expr]]:
         """What a call calls, what that means, and the arguments that it gets by position."""
         function, arguments = syntax.func, syntax.args
-        meaning = self._meaning(function, scope)
+        meaning = self.meaning(function, scope)
         around = scope.class_around()
         if meaning.name == "functools.partial" and arguments:
             function, arguments = arguments[0], arguments[1:]
-            meaning = self._meaning(function, scope)
+            meaning = self.meaning(function, scope)
         elif is_super_init(syntax) and around and around.parent and isinstance(around.node, ast.ClassDef):
             meaning = self.names.base(around.node, around.parent)
         elif meaning.name.endswith(".__init__") and is_batchnorm(meaning.name.removesuffix(".__init__")):

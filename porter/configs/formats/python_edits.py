@@ -12,9 +12,10 @@ from typing import ClassVar
 
 from porter.configs.formats.commas import without
 from porter.configs.formats.python_flow import Flow
-from porter.configs.formats.python_names import Scope
+from porter.configs.formats.python_scopes import Scope
 from porter.configs.formats.python_source import Source, module_of
-from porter.configs.tree import Document, Entry, Mapping, Rewrite, Scalar, Sources, Span, Splice
+from porter.configs.splices import Splice
+from porter.configs.tree import Document, Entry, Mapping, Rewrite, Scalar, Sources, Span
 
 _QUOTED = re.compile(r"(?P<prefix>[a-zA-Z]*)(?P<quote>'''|\"\"\"|'|\")")
 # A continued line separates no more than a comment does.

@@ -10,7 +10,8 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from porter.configs.formats.python_names import Binding, Meaning, Scope, is_super_init
+from porter.configs.formats.python_names import is_super_init
+from porter.configs.formats.python_scopes import Binding, Meaning, Scope
 from porter.configs.formats.python_source import Function, expressions, statements
 from porter.configs.names import prefixed_setting
 

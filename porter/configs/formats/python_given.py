@@ -6,7 +6,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from porter.configs.formats.python_names import SETTINGS, Names, Scope, is_batchnorm, is_mapping
+from porter.configs.formats.python_names import SETTINGS, Names, is_batchnorm, is_mapping
+from porter.configs.formats.python_scopes import Scope
 from porter.configs.formats.python_source import Source
 from porter.configs.names import is_section, named, names_norms, prefixed_setting
 

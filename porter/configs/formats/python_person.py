@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 
 from porter.configs.formats.python_given import defined_by_a_call, handed_about, in_a_batchnorm, set_on_a_mapping
-from porter.configs.formats.python_names import SETTINGS, Names, Scope, is_batchnorm, is_super_init, passes_all_on
+from porter.configs.formats.python_names import SETTINGS, Names, is_batchnorm, is_super_init, passes_all_on
+from porter.configs.formats.python_scopes import Scope
 from porter.configs.formats.python_source import Source, expressions, statements
 from porter.configs.tree import NeedsPerson
 

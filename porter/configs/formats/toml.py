@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from porter.configs import tree
 from porter.configs.formats.commas import line_end, line_start, without
 from porter.configs.formats.toml_tree import List, Statement, Table, read
-from porter.configs.tree import Document, Entry, Root, Scalar, Span, Splice
+from porter.configs.splices import Splice
+from porter.configs.tree import Document, Entry, Root, Scalar, Span
 
 
 def parse(text: str) -> Document:

@@ -15,7 +15,8 @@ from porter.configs import tree
 from porter.configs.formats.commas import line_end, line_start, without
 from porter.configs.formats.yaml_tree import Composed, Item, Layout, compose
 from porter.configs.names import named
-from porter.configs.tree import Document, Entry, NeedsPerson, Scalar, Span, Splice
+from porter.configs.splices import Splice
+from porter.configs.tree import Document, Entry, NeedsPerson, Scalar, Span
 from porter.errors import Undecided
 
 # YAML 1.1 has several words for a boolean; the answer to one is its counterpart.
