@@ -4,9 +4,10 @@ A layer that is written once with these `Number`s gives the truth, a bound on th
 its output, and both again for its gradients. It is a running error analysis: N. J. Higham, Accuracy and Stability of
 Numerical Algorithms, 2nd ed. (2002), section 3.3. What each operation adds is the model of section 2.2, u |result|;
 for sums and inner products of n terms gamma_n (`porter.verification.roundings`) times the sum of absolute values, in
-whatever order they are summed (sections 3.1 and 4.2), or less where the inner product is long. Parameters that were rounded when they were stored (float16, bfloat16) bring
-that error along. Gradients are taken backwards through the same operations; frameworks group those formulas
-otherwise, with the same terms, so that each operation here counts a few roundings instead of one.
+whatever order they are summed (sections 3.1 and 4.2), or less where the inner product is long. Parameters that were
+rounded when they were stored (float16, bfloat16) bring that error along. Gradients are taken backwards through the
+same operations; frameworks group those formulas otherwise, with the same terms, so that each operation here counts a
+few roundings instead of one.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from porter.verification.cases import LayerCase, Options, Side
 from porter.verification.diagnose import comparable_slots, diagnose, hidden_faults
 from porter.verification.reference import SLOTS, Reference, filled
 from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
-from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run
+from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run, precision_notes
 from porter.verification.trajectory import Inexpressible, Inputs, Trajectory, channels_of, trajectory
 
 
@@ -188,9 +188,7 @@ def _refuse_shapes(case: LayerCase) -> LayerResult:
 
 
 def _notes(case: LayerCase, source: Run, targets: list[Run]) -> tuple[str, ...]:
-    notes = [*hidden_faults(case)]
-    if "float64" in (case.source.dtype, case.target.dtype):
-        notes.append("float64 parameters: run in float32, for MindSpore's batch normalisation has no float64 kernel")
+    notes = [*hidden_faults(case), *precision_notes((case.source.dtype, case.target.dtype))]
     if case.source.settings.statistics == "batch":
         notes.append("the layer always uses batch statistics: running statistics mean nothing and are not compared")
     if source.observed is None and any(target.observed is not None for target in targets):

@@ -23,7 +23,7 @@ from porter.verification.mindspore_backend import MindSporeBackend
 from porter.verification.recipes import RECIPES
 from porter.verification.recipes.recipe import Setup, Values
 from porter.verification.results import PARAMETERS, WRONG_PARAMETERS, Check, LayerResult, verdict
-from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run
+from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run, precision_notes
 from porter.verification.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ def _experiment(case: OrdinaryCase, options: Options) -> _Experiment:
         truth = {}
         for dtype in dict.fromkeys((case.source.dtype, case.target.dtype)):
             numbers = [Number(x) for x in inputs]
-            parameters = {slot: Number(v, storage_error(v, dtype)) for slot, v in values.items()}
+            # Whatever they are stored in, the layer gets them in float32.
+            rounded = {slot: storage_error(v, dtype) + storage_error(v, "float32") for slot, v in values.items()}
+            parameters = {slot: Number(v, rounded[slot]) for slot, v in values.items()}
             output = recipe.forward(tuple(numbers), parameters, settings)
             if upstream is None:
                 upstream = random.standard_normal(output.value.shape).astype(np.float32)
@@ -187,6 +189,7 @@ def _diagnosis(
 def _notes(case: OrdinaryCase, source: Run, targets: list[Run]) -> Iterator[str]:
     if any(target.observed is not None for target in targets):
         yield from _assumptions(case)
+        yield from precision_notes((case.source.dtype, case.target.dtype))
     if source.observed is None and any(target.observed is not None for target in targets):
         yield f"judged by the float64 reference alone: {source.reason}"
     if source.observed is not None and all(target.observed is None for target in targets):

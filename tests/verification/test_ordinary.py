@@ -10,6 +10,7 @@ from ordinary_cases import SHAPES, ordinary_case
 
 from porter.layers.kinds import KINDS
 from porter.verification import mindspore_backend
+from porter.verification.bounds import stored
 from porter.verification.cases import Options, OrdinaryCase, Stored
 from porter.verification.ordinary import verify_ordinary
 from porter.verification.recipes import RECIPES
@@ -107,6 +108,24 @@ def test_a_cast_to_float16_passes_within_its_own_bound() -> None:
     unmarked = verify(replace(case, target=Stored("mindspore", cast, "float32")))
     assert unmarked.ok is False, "in float32 it is no rounding, but a fault"
     assert (result.checks[1].bound or 0) > 10 * (unmarked.checks[1].bound or 0)
+
+
+def stored_as(dtype: str, values: np.ndarray) -> np.ndarray:
+    """As a file gives them: bfloat16 arrives widened to float32."""
+    return stored(values, dtype).astype("float32" if dtype == "bfloat16" else dtype)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_layers_stored_in_other_dtypes_run_in_float32(kind, shapes, dtype) -> None:
+    random = np.random.default_rng(5)
+    values = {slot: stored_as(dtype, random.standard_normal(shape)) for slot, shape in shapes.items()}
+    case = ordinary_case(kind, shapes)
+    ours = {slot: v.reshape(case.target.parameters[slot].shape) for slot, v in values.items()}
+    result = verify(replace(case, source=Stored("torch", values, dtype), target=Stored("mindspore", ours, dtype)))
+    assert result.ok is True, result
+    how = "to which they are rounded" if dtype == "float64" else "which holds them exactly"
+    assert f"{dtype} parameters: run in float32, {how}" in result.notes
 
 
 def test_a_beta_that_only_mindspore_has_is_0() -> None:
