@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from porter.formats.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT64, DType
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# What is computed with at a time: little enough for the processor's cache.
-_BLOCK_BYTES = 256 << 10
+# Elements that are computed with at a time: little enough for the processor's cache.
+_BLOCK = 64 << 10
+# Elements that are handed on, and written, at a time.
+_PART = 4 * _BLOCK
 _BY_RANGE = (FLOAT16, BFLOAT16, FLOAT32, FLOAT64)
 # The bits of infinity without its sign, shifted left by one.
 _INFINITY_SHIFTED = {FLOAT16: 0xF800, BFLOAT16: 0xFF00, FLOAT32: 0xFF000000}
@@ -37,6 +40,8 @@ def cast_chunks(
 ) -> Iterator[memoryview]:
     """Cast a tensor's bytes, chunk by chunk, rounding to nearest, ties to even.
 
+    A yielded buffer is only valid until the next one is asked for.
+
     Args:
         chunks: whole elements of dtype `source`, one of float16, bfloat16, float32, float64.
         source: their dtype.
@@ -46,43 +51,76 @@ def cast_chunks(
     import numpy as np
 
     narrower, overflowed = _BY_RANGE.index(target.dtype) < _BY_RANGE.index(source), 0
+    done = np.empty(min(_PART, target.nbytes // target.dtype.itemsize), _bits(target.dtype))
     for chunk in chunks:
-        for block in _blocks(memoryview(chunk)):
-            numbers = _decode(block, source)
-            with np.errstate(over="ignore", invalid="ignore"):
-                data = _encode(numbers, target.dtype)
-            if narrower:
-                overflowed += _count_overflowed(numbers, data, target.dtype)
-            yield data.view(np.uint8).data
+        elements = np.frombuffer(chunk, _bits(source))
+        for part in _cut(elements, _PART):
+            for block, place in zip(_cut(part, _BLOCK), _cut(done, _BLOCK), strict=False):
+                place = place[: len(block)]
+                _cast(block, source, place, target.dtype)
+                if narrower:
+                    overflowed += _count_overflowed(block, source, place, target.dtype)
+            yield done[: len(part)].view(np.uint8).data
     if overflowed:
         warnings.append(f"{target.name}: {overflowed} values are too large for {target.dtype} and became infinite")
 
 
-def _blocks(chunk: memoryview) -> Iterator[memoryview]:
-    for start in range(0, len(chunk), _BLOCK_BYTES):
-        yield chunk[start : start + _BLOCK_BYTES]
+def _bits(dtype: DType) -> str:
+    """numpy's name of the unsigned integers that are as long."""
+    return f"<u{dtype.itemsize}"
 
 
-def _decode(chunk: Chunk, dtype: DType) -> NDArray[Any]:
+def _cut(elements: NDArray[Any], count: int) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(elements), count):
+        yield elements[start : start + count]
+
+
+def _cast(bits: NDArray[Any], source: DType, place: NDArray[Any], target: DType) -> None:
+    """Fill `place` with the bits in `target` of numbers whose bits in `source` are given."""
     import numpy as np
 
+    if source.itemsize == 2:
+        _table(source, target).take(bits, out=place, mode="wrap")  # any other mode goes through a copy of `place`
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        _round(_numbers(bits, source), place, target)
+
+
+@cache
+def _table(source: DType, target: DType) -> NDArray[Any]:
+    """The bits in `target` of each of the 65,536 numbers of a type of 16 bits."""
+    import numpy as np
+
+    bits = np.arange(1 << 16, dtype=_bits(source))
+    table = np.empty(len(bits), _bits(target))
+    with np.errstate(over="ignore", invalid="ignore"):
+        _round(_numbers(bits, source), table, target)
+    return table
+
+
+def _numbers(bits: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    """Numbers from their bits; bfloat16 exactly widened to float32."""
+    return widen_bfloat16(bits) if dtype is BFLOAT16 else bits.view(dtype.numpy)
+
+
+def _round(numbers: NDArray[Any], place: NDArray[Any], dtype: DType) -> None:
+    """Fill `place` with the bits of `numbers` rounded to `dtype`."""
     if dtype is BFLOAT16:
-        return widen_bfloat16(np.frombuffer(chunk, "<u2"))
-    return np.frombuffer(chunk, dtype.numpy)
+        place[:] = narrow_to_bfloat16(numbers)
+    else:
+        place.view(dtype.numpy)[:] = numbers
 
 
-def _encode(numbers: NDArray[Any], dtype: DType) -> NDArray[Any]:
-    """`numbers` rounded to `dtype`; bfloat16 as bit patterns."""
-    return narrow_to_bfloat16(numbers) if dtype is BFLOAT16 else numbers.astype(dtype.numpy)
-
-
-def _count_overflowed(numbers: NDArray[Any], rounded: NDArray[Any], dtype: DType) -> int:
-    """How many finite `numbers` are infinite as `rounded`, which is of `dtype`."""
+def _count_overflowed(bits: NDArray[Any], source: DType, rounded: NDArray[Any], target: DType) -> int:
+    """How many of the finite numbers in `bits` are infinite as `rounded`, also in bits."""
     import numpy as np
 
-    # Shifted by one bit, both infinities look the same.
-    infinite = rounded.view(f"<u{dtype.itemsize}") << 1 == _INFINITY_SHIFTED[dtype]
-    return int(np.count_nonzero(infinite & np.isfinite(numbers))) if infinite.any() else 0
+    # Shifted by one bit, both infinities look the same, and only NaN is above them.
+    shifted = rounded << 1
+    if shifted.max(initial=0) < _INFINITY_SHIFTED[target]:
+        return 0
+    infinite = shifted == _INFINITY_SHIFTED[target]
+    return int(np.count_nonzero(infinite & np.isfinite(_numbers(bits, source))))
 
 
 def narrow_to_bfloat16(numbers: NDArray[Any]) -> NDArray[np.uint16]:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CHUNK_BYTES = 4 << 20
+# Little enough for the processor's cache.
+CHUNK_BYTES = 1 << 20
 # What files can share: whole blocks of this many bytes, as btrfs and XFS are made by default.
 BLOCK_BYTES = 4096
 # linux/fs.h; elsewhere the call is refused.
@@ -185,7 +186,7 @@ class TensorReader(AbstractContextManager["TensorReader"]):
             return False  # what is wrong, `read_into` will tell
 
     def read(self, extent: Extent) -> Iterator[memoryview]:
-        """The bytes of `extent`, a few MiB at a time; their checksum is compared at the end."""
+        """The bytes of `extent`, CHUNK_BYTES at a time; their checksum is compared at the end."""
         buffer = memoryview(bytearray(min(CHUNK_BYTES, extent.length)))
         crc = 0
         for at in range(0, extent.length, CHUNK_BYTES):
@@ -230,7 +231,7 @@ class TensorReader(AbstractContextManager["TensorReader"]):
 
 @dataclass(frozen=True)
 class StoredBytes:
-    """A tensor's bytes as they lie in a file; iterating reads them, a few MiB at a time."""
+    """A tensor's bytes as they lie in a file; iterating reads them, CHUNK_BYTES at a time."""
 
     reader: TensorReader
     extents: tuple[Extent, ...]

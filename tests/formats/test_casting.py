@@ -31,26 +31,31 @@ def as_bytes(tensor: torch.Tensor) -> bytes:
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_any_number_is_cast_as_pytorch_casts_it(source: str, target: str) -> None:
-    count = 3 * casting._BLOCK_BYTES // BY_NAME[source].itemsize + 5
+    count = 2 * casting._PART + casting._BLOCK + 5
     numbers = any_numbers(source, count)
     raw = as_bytes(numbers)
-    border = 2 * casting._BLOCK_BYTES + 16
+    border = (casting._PART + casting._BLOCK + 2) * BY_NAME[source].itemsize
     warnings: list[str] = []
     spec = TensorSpec("x", BY_NAME[target], (count,))
-    done = b"".join(casting.cast_chunks([raw[:border], raw[border:]], BY_NAME[source], spec, warnings))
+    parts = casting.cast_chunks([raw[:border], b"", raw[border:]], BY_NAME[source], spec, warnings)
+    done = b"".join(bytes(part) for part in parts)  # the next part takes the place of the one before
     # float64 to bfloat16 goes through float32 in both; NaN stays NaN, its payload is nobody's.
     expected = (numbers.float() if target == "bfloat16" else numbers).to(getattr(torch, target))
     found = torch.frombuffer(bytearray(done), dtype=getattr(torch, target))
     assert len(done) == spec.nbytes
     assert torch.equal(found.isnan(), expected.isnan())
-    assert torch.equal(found.nan_to_num(0.0, 9.0, -9.0), expected.nan_to_num(0.0, 9.0, -9.0))
+    # PyTorch rounds float64 to float16 twice, by way of float32, so that a few of its results are not the nearest.
+    differs = (found != expected) & ~found.isnan()
+    distance = (found.double() - numbers).abs() - (expected.double() - numbers).abs()
+    assert (distance[differs] < 0).all()
+    assert int(differs.sum()) == (1 if (source, target) == ("float64", "float16") else 0)
     overflowed = int((expected.isinf() & numbers.isfinite()).sum())
     told = [f"x: {overflowed} values are too large for {target} and became infinite"] if overflowed else []
     assert warnings == told
 
 
 def test_one_overflow_in_the_last_block_is_counted() -> None:
-    numbers = np.ones(casting._BLOCK_BYTES // 8 + 1)
+    numbers = np.ones(casting._PART + 1)
     numbers[-1] = -1e300
     warnings: list[str] = []
     list(casting.cast_chunks([numbers.tobytes()], FLOAT64, TensorSpec("x", BFLOAT16, numbers.shape), warnings))
