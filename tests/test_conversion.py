@@ -332,7 +332,7 @@ def test_nothing_is_written_when_a_kind_is_undecided(tmp_path: Path) -> None:
         porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt")
     assert caught.value.exit_code == 4
     assert len(caught.value.details) == 2
-    assert "--layer '1=BatchNorm3d'" in str(caught.value)
+    assert "--layer '*=BatchNorm3d'" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 

@@ -152,7 +152,7 @@ def test_exit_4_when_a_kind_is_undecided(bnport: Any, tmp_path: Path) -> None:
     undecided = bnport("convert", "net.pth", "-o", "net.ckpt")
     assert undecided.code == 4
     assert "1: BatchNorm3d or InstanceNorm3d" in undecided.err
-    assert "--layer '1=BatchNorm3d'" in undecided.err
+    assert "--layer '*=BatchNorm3d'" in undecided.err
     assert bnport("convert", "net.pth", "-o", "net.ckpt", "--layer", "*=BatchNorm3d").code == 0
 
 
