@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.collector import collector_paused
 from porter.edits import Rename, fitting, rename, rename_module, renamed, without
 from porter.errors import FileIOError, UsageError
 from porter.formats.dtypes import DType
-from porter.formats.transfer import TensorReader
+from porter.idle import untrained, without_idle
 from porter.layers.kinds import Dialect
-from porter.layers.model import Layer
 from porter.layers.rules import names_differ
 from porter.layers.undecided import refuse_undecided
-from porter.plan import Plan, Step, cast, strip_prefix
+from porter.plan import Plan, cast, strip_prefix
 from porter.plan_proof import prove
 from porter.planning import make_plan
 from porter.record import Record
@@ -150,7 +149,7 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     if recorded and recorded.plan.from_ == to and recorded.plan.to == source.dialect:
         plan, restored = plan_back(source, recorded), recorded.strip_prefix
     else:
-        left_out = source.left_out | _untrained(source, to)
+        left_out = source.left_out | untrained(source, to)
         sharing = _sharing(source, to, options, left_out.keys() | dropped)
         layers = layers_kept(source.layers, sharing.kept)
         if names_differ(source.dialect, to):
@@ -163,7 +162,9 @@ def plan_for(source: Source, to: Dialect, options: WriteOptions) -> Plan:
     prove(plan, specs, source.layers, removed=prefix, restored=restored)
     # The layer rules know nothing of names that the user chose: what they say is proven above, for the names before.
     named = renamed(rename(plan, options.renames), options.like.renamed if options.like else {})
-    named = _without_idle(spread(named, options.shared), source, options)
+    named = spread(named, options.shared)
+    if source.dialect == "mindspore" and to == "torch" and options.declared is not None:
+        named = without_idle(named, source, options.declared())
     if named is not plan:
         prove(named, specs, layers=None)
     plan = named
@@ -217,61 +218,6 @@ def dropped_by(names: Sequence[str], options: WriteOptions) -> set[str]:
         UsageError: a pattern fits none.
     """
     return fitting(options.drop, names) | set(options.like.drop if options.like else ())
-
-
-def _untrained(source: Source, to: Dialect) -> dict[str, str]:
-    """gamma and beta of MindSpore layers with affine=False, which PyTorch's such layers have not: name -> what it is.
-
-    Only where they are 1 and 0 throughout. MindSpore applies other values although it does not train them, so that
-    the layer is PyTorch's affine=True, whatever the network calls it.
-    """
-    if source.dialect != "mindspore" or to == "mindspore":
-        return {}
-    found: dict[str, str] = {}
-    with TensorReader(source.checkpoint) as reader:
-        for layer in source.layers:
-            fills = {
-                layer.tensors[slot]: value for slot, value in (("gamma", 1), ("beta", 0)) if slot in layer.tensors
-            }
-            if _says_affine_false(layer) and all((reader.array(name) == fill).all() for name, fill in fills.items()):
-                found |= {name: f"{fill} throughout, in a layer with affine=False" for name, fill in fills.items()}
-    return found
-
-
-def _without_idle(plan: Plan, source: Source, options: WriteOptions) -> Plan:
-    """`plan` without gains and shifts that PyTorch's network, where it is the target, has not; 1 and 0 throughout.
-
-    MindSpore's normalisations always have them; PyTorch's InstanceNorm3d(), LayerNorm(bias=False) ... have not.
-    """
-    if source.dialect != "mindspore" or plan.to != "torch" or options.declared is None:
-        return plan
-    fills = {
-        name: parameter.fill
-        for layer in source.layers
-        if layer.certainty != "undecided"
-        for slot, name in layer.tensors.items()
-        if (parameter := layer.kind.parameter(slot)).always_in_mindspore and slot in ("gamma", "beta")
-    }
-    names = set(options.declared())
-    left_over = [step for step in plan.steps if step.target and step.target.name not in names]
-    # Where more than that is wrong, the names do not fit yet, and none of them says that the network has no gain.
-    if {spec.name for spec in plan.targets} - {step.target.name for step in left_over if step.target} != names:
-        return plan
-    idle = {step.source.name for step in left_over if step.source and step.source.name in fills}
-    with TensorReader(source.checkpoint) as reader:
-        idle = {name for name in idle if (reader.array(name) == fills[name]).all()}
-
-    def kept(step: Step) -> Step:
-        if step.source is None or step.source.name not in idle:
-            return step
-        reason = f"{fills[step.source.name]:g} throughout, and PyTorch's network has none there"
-        return step._replace(target=None, fate="dropped", reason=reason)
-
-    return replace(plan, steps=tuple(map(kept, plan.steps))) if idle else plan
-
-
-def _says_affine_false(layer: Layer) -> bool:
-    return layer.certainty == "certain" and layer.settings is not None and not layer.settings.affine
 
 
 def prefix_of(source: Source, options: WriteOptions) -> str:

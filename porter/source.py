@@ -11,7 +11,8 @@ from typing import Any
 from porter import record
 from porter.collector import collector_paused
 from porter.counterparts import OutputNames, counterparts
-from porter.errors import Malformed, Undecided, UsageError
+from porter.dialect import dialect_of
+from porter.errors import Malformed, UsageError
 from porter.formats import open_checkpoint
 from porter.formats.dtypes import DType
 from porter.formats.model import Checkpoint, ModuleFacts, TensorSpec
@@ -25,10 +26,6 @@ from porter.layers.settings import invert_momentum
 from porter.layers.training_state import rename_owner, training_state
 from porter.sharing import settle
 from porter.wrappers import fits, wrapper_of
-
-# Names that only one side uses. gamma and beta are not among them: PyTorch modules use them for their own parameters.
-_TORCH_NAMES = ("running_mean", "running_var", "num_batches_tracked")
-_MINDSPORE_NAMES = ("moving_mean", "moving_variance", "embedding_table")
 
 
 @dataclass(frozen=True)
@@ -144,38 +141,6 @@ def _optimizer_state(checkpoint: Checkpoint) -> dict[str, str]:
     return dict.fromkeys(optimizer.tensor_names, "state of the optimizer") if optimizer else {}
 
 
-def dialect_of(checkpoint: Checkpoint) -> Dialect:
-    """Whose names a checkpoint's tensors bear.
-
-    Raises:
-        Undecided: the names of both, or of neither in a format that both use.
-    """
-    torch = _first_name(checkpoint, _TORCH_NAMES)
-    mindspore = _first_name(checkpoint, _MINDSPORE_NAMES)
-    if (torch and mindspore) or (mindspore and checkpoint.framework == "torch"):
-        raise Undecided(
-            "cannot tell whose parameter names these are",
-            file=checkpoint.path,
-            entry=mindspore,
-            expected="PyTorch's names or MindSpore's",
-            found=f"{mindspore} and {torch}" if torch else f"{mindspore} in a PyTorch file",
-            hint="Say it with --from torch, --from mindspore or --from mint.",
-        )
-    if mindspore:
-        return "mindspore"
-    if checkpoint.framework == "mindspore":
-        return "mint" if torch else "mindspore"
-    if torch or checkpoint.framework == "torch":
-        return "torch"
-    raise Undecided(
-        "nothing in it tells whose parameter names these are",
-        file=checkpoint.path,
-        expected=f"names such as {_TORCH_NAMES[0]} or {_MINDSPORE_NAMES[0]}, or a metadata entry `format`",
-        found="names that both frameworks use",
-        hint="Say it with --from torch, --from mindspore or --from mint.",
-    )
-
-
 def _in_network_order(specs: list[TensorSpec]) -> list[TensorSpec]:
     """The tensors in the order in which the network declares its layers, as far as the file knows it.
 
@@ -188,10 +153,6 @@ def _in_network_order(specs: list[TensorSpec]) -> list[TensorSpec]:
     if any(any(map(gt, names, names[1:])) for names in by_dtype.values()):
         return specs
     return sorted(specs, key=lambda spec: [(p.isdigit(), int(p) if p.isdigit() else p) for p in spec.name.split(".")])
-
-
-def _first_name(checkpoint: Checkpoint, leaves: tuple[str, ...]) -> str | None:
-    return next((name for name in checkpoint.tensors if name.rpartition(".")[2] in leaves), None)
 
 
 def _record_of(

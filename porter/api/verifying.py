@@ -19,10 +19,11 @@ from porter.api.preparing import (
     with_rules,
 )
 from porter.destination import WriteOptions
+from porter.dialect import dialect_of
 from porter.errors import UsageError
 from porter.formats import open_checkpoint
 from porter.plan import dtype_called
-from porter.source import SourceOptions, dialect_of, open_source
+from porter.source import SourceOptions, open_source
 from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
 
