@@ -90,10 +90,13 @@ def translated(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
                 raise UsageError("needs the config", entry=option, hint="Name it with --config.")
         return Configs(source)
     told = files.told()
-    known, source = _of_source(source, files.source, told)
+    config = read_side(files.source, source.dialect, told)
+    known, source = _of_source(source, config)
     if files.output is None:
         told.demand_all_used()
-        return Configs(source, notes=known.notes, files=(files.source,), hashes=hashes([files.source]))
+        return Configs(
+            source, notes=(*known.notes, *config.unread_note()), files=(files.source,), hashes=hashes([files.source])
+        )
     options = ConfigOptions(to, source.dialect, settings=files.settings, rules=files.rules)
     translation = planned(files.source, options, output=files.output)
     given = in_output(known, _translated_side(translation, to, told))
@@ -112,15 +115,17 @@ def compared(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
     if files.source is None or files.output is None:
         raise UsageError("needs the configs of both sides", entry="--setting", hint="Name them with --config.")
     told = files.told()
-    known, source = _of_source(source, files.source, told)
+    config = read_side(files.source, source.dialect, told)
+    known, source = _of_source(source, config)
     target = read_side(files.output, to, told)
     told.demand_all_used()
     both = files.source, files.output
-    return Configs(source, in_output(known, target), known.notes, both, hashes(both))
+    notes = (*known.notes, *config.unread_note(), *target.unread_note())
+    return Configs(source, in_output(known, target), notes, both, hashes(both))
 
 
-def _of_source(source: Source, path: Path, told: Told) -> tuple[Configured, Source]:
-    known = configured(source.layers, read_side(path, source.dialect, told), source.dialect)
+def _of_source(source: Source, config: SideConfig) -> tuple[Configured, Source]:
+    known = configured(source.layers, config, source.dialect)
     return known, replace(source, layers=known.layers)
 
 

@@ -293,3 +293,54 @@ def test_force_replaces_outputs_and_heeds_the_configs_record_all_the_same(folder
     porter.translate_config("net.yaml", ConfigOptions("mindspore", "torch"), in_place=True)
     with pytest.raises(api.Refuted):
         convert(config="net.yaml", config_output="ms.yaml", write_options=WriteOptions(force=True))
+
+
+COMPUTED = """from torch import nn
+net = nn.Sequential(nn.BatchNorm3d(4, eps=1e-3 * 2, momentum=0.05), nn.BatchNorm3d(4, eps=1e-3 * 2, momentum=0.05))
+layer = nn.BatchNorm3d(4, **kwargs)
+"""
+
+
+def about_config(done: Any) -> list[str]:
+    return [note for note in done.warnings if note.startswith("net.py:")]
+
+
+def test_a_computed_setting_is_not_used_and_said_with_what_to_give_instead(folder: Path) -> None:
+    Path("net.py").write_text(COMPUTED)
+    done = convert(config="net.py")
+    assert settings_of(done) == dict.fromkeys("14", Settings(eps=1e-5, momentum=0.05))
+    computed, unread = about_config(done)
+    assert computed.startswith("net.py:2: net.0.eps: 1e-3 * 2 and 1 more like it")
+    assert "layers 1 and 1 more run with the default eps; give it with --eps" in computed
+    assert unread.startswith("net.py:3: not read")
+
+
+def test_nothing_is_said_of_a_computed_setting_that_the_user_gives(folder: Path) -> None:
+    Path("net.py").write_text(COMPUTED)
+    (unread,) = about_config(convert(config="net.py", eps=2e-3))
+    assert "not read" in unread
+
+
+def test_what_is_not_read_is_said_once_where_the_config_is_translated_too(folder: Path) -> None:
+    Path("net.py").write_text(COMPUTED)
+    done = convert(config="net.py", config_output="out.py")
+    (computed,) = about_config(done)
+    assert "--eps" in computed
+    assert len(done.config.files[0].translation.needs_person) == 1
+
+
+def test_a_value_that_one_place_tells_and_another_computes_is_taken_and_said(folder: Path) -> None:
+    Path("net.py").write_text(COMPUTED.replace("eps=1e-3 * 2", "eps=1e-3", 1))
+    done = convert(config="net.py")
+    assert settings_of(done) == dict.fromkeys("14", Settings(eps=1e-3, momentum=0.05))
+    assert "run with what it says elsewhere; give it with --eps" in about_config(done)[0]
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [("eps: 1.0e-3", "eps: '${mul:1,${x}}'"), ("eps: '${mul:1,${x}}'", "eps: 1.0e-3")],
+)
+def test_a_computed_setting_is_not_held_against_a_written_one(folder: Path, here: str, there: str) -> None:
+    convert(eps=1e-5)
+    right = BN.replace("eps: 1.0e-3", here), BN_MINDSPORE.replace("eps: 1.0e-3", there)
+    assert diagnoses(verify(*right)) == {None}

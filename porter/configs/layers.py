@@ -40,6 +40,23 @@ class Said:
     place: Place
 
 
+@dataclass(frozen=True)
+class Unsaid:
+    """A setting whose value no reading of the config tells: it is computed, or stands elsewhere.
+
+    Attributes:
+        setting: the field of `porter.layers.settings.Settings`.
+        text: as it is written.
+        path: keys and list indexes down to it.
+        place: of the value in the file.
+    """
+
+    setting: str
+    text: str
+    path: Path
+    place: Place
+
+
 def values_in(document: Document, sites: Iterable[Site], terms: Callable[[Site], Dialect]) -> Iterator[Said]:
     """Every value that places in a config say, in order, and once more for each alias of such a place.
 
@@ -62,6 +79,22 @@ def values_in(document: Document, sites: Iterable[Site], terms: Callable[[Site],
                     one = Said(*known, scalar.text, setting.path, document.place(scalar.span.start))
                     yield one
                     yield from (replace(one, path=(*path, *setting.path[len(site.path) :])) for path in others)
+
+
+def unsaid_in(document: Document, sites: Iterable[Site], terms: Callable[[Site], Dialect]) -> Iterator[Unsaid]:
+    """The settings of which `values_in`, given the same, does not yield every value."""
+    for site in sites:
+        for setting in site.settings:
+            name = _FIELDS.get(setting.name)
+            missed = [scalar for scalar in setting.values if not _value(setting, scalar, terms(site))]
+            if name and (missed or setting.problem):
+                written = setting.entry.value.span
+                start, end = missed[0].span if missed else written
+                place = document.place(start)
+                yield Unsaid(name, " ".join(document.text[start:end].split()), setting.path, place)
+
+
+_FIELDS = {"eps": "eps", "momentum": "momentum", "affine": "affine", TRACK: "statistics", USE_BATCH: "statistics"}
 
 
 def _paths(document: Document) -> dict[int, list[Path]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.configs.files import read
-from porter.configs.layers import Said, of_layers, values_in
+from porter.configs.layers import Said, Unsaid, of_layers, unsaid_in, values_in
 from porter.configs.model import Found, Site
 from porter.configs.record import read_beside
 from porter.configs.signature import installed_signature
@@ -37,14 +37,29 @@ class SideConfig:
     Attributes:
         name: of the file, as the user knows it.
         said: what it says of batch normalisations.
+        unsaid: settings that it gives and whose value it does not tell.
+        unread: (line, why) of what may hold settings and is not read.
     """
 
     name: str
     said: tuple[Said, ...]
+    unsaid: tuple[Unsaid, ...] = ()
+    unread: tuple[tuple[int, str], ...] = ()
 
     def origin(self, one: Said) -> str:
         """Where one value comes from, for `Settings.known_from`."""
         return f"{CONFIG} {self.name}:{one.place.line}"
+
+    def hides(self, setting: str) -> bool:
+        """Whether it gives `setting` somewhere without telling the value."""
+        return any(one.setting == setting for one in self.unsaid)
+
+    def unread_note(self) -> Iterator[str]:
+        """What is not read of it, in one note."""
+        if self.unread:
+            (line, text), more = self.unread[0], len(self.unread) - 1
+            others = f"; bnport config lists {more} more" if more else ""
+            yield f"{self.name}:{line}: not read for the layers' settings: {text}{others}"
 
 
 @dataclass(frozen=True)
@@ -55,12 +70,14 @@ class Configured:
         layers: all of them, settings filled in.
         agreed: layer -> settings that are as the config says.
         contradicted: (layer, setting) of which somebody nearer says something else than the config.
+        hidden: (layer, setting) that nobody says, and that the config computes.
         notes: remarks for the user on those.
     """
 
     layers: list[Layer]
     agreed: Mapping[str, Mapping[str, Said]]
     contradicted: Set[tuple[str, str]]
+    hidden: Set[tuple[str, str]]
     notes: tuple[str, ...]
 
 
@@ -97,8 +114,12 @@ def side_of(
 
     found = search(document, told)
     _demand_certain(found, name, document, terms)
-    certain = (site for site in found.sites if not site.doubt)
-    return SideConfig(name, tuple(values_in(document, certain, terms)))
+    certain = [site for site in found.sites if not site.doubt]
+    said, unsaid = tuple(values_in(document, certain, terms)), tuple(unsaid_in(document, certain, terms))
+    places = [(place.span, place.text) for place in found.unread]
+    places += [(place.span, place.text) for place in document.needs_person]
+    unread = tuple((document.place(span.start).line, text) for span, text in sorted(places))
+    return SideConfig(name, said, unsaid, unread)
 
 
 def _framework(dialect: Dialect) -> str:
@@ -135,22 +156,28 @@ def configured(layers: Sequence[Layer], config: SideConfig, dialect: kinds.Diale
     done = [work.layer(layer, about[layer.name]) if layer.settings else layer for layer in layers]
     work.demand_settled()
     contradicted = {(name, setting) for (setting, _, _), names in work.disputed.items() for name in names}
-    return Configured(done, work.agreed, contradicted, tuple(work.notes()))
+    hidden = {(name, setting) for (setting, told), names in work.hidden.items() for name in names if not told}
+    return Configured(done, work.agreed, contradicted, hidden, tuple(work.notes()))
 
 
 @dataclass
 class _Reading:
-    """Layers beside their config. Disputed: (setting, the config's word, the other's) -> layers."""
+    """Layers beside their config. Disputed: (setting, the config's word, the other's) -> layers; hidden: (setting,
+    whether the config tells another value of it) -> layers."""
 
     config: SideConfig
     dialect: kinds.Dialect
     agreed: dict[str, dict[str, Said]] = field(default_factory=dict)
     disputed: dict[tuple[str, Said, str], list[str]] = field(default_factory=dict)
     unsettled: dict[tuple[str, tuple[Said, ...]], list[str]] = field(default_factory=dict)
+    hidden: dict[tuple[str, bool], list[str]] = field(default_factory=dict)
 
     def layer(self, layer: Layer, about: Mapping[str, Sequence[Said]]) -> Layer:
         self.agreed[layer.name] = {}
         settings = layer.settings or Settings()
+        for setting in dict.fromkeys(one.setting for one in self.config.unsaid):
+            if not self._is_known(settings, setting):
+                self.hidden.setdefault((setting, setting in about), []).append(layer.name)
         for setting, candidates in about.items():
             settings = self._setting(layer.name, settings, setting, candidates)
         return layer._replace(settings=settings)
@@ -185,6 +212,16 @@ class _Reading:
         return f"{invert_momentum(value) if is_inverted else value}"  # type: ignore[arg-type]  # a float then
 
     def notes(self) -> Iterator[str]:
+        for (setting, is_told), names in self.hidden.items():
+            places = [one for one in self.config.unsaid if one.setting == setting]
+            first, more = places[0], f" and {len(places) - 1} more like it" if len(places) > 1 else ""
+            taken = "what it says elsewhere" if is_told else f"the default {setting}"
+            instead = f"--{setting}" if setting in ("eps", "momentum") else "a rules file"
+            where = f"{self.config.name}:{first.place.line}: {'.'.join(first.path)}"
+            yield (
+                f"{where}: {first.text}{more} is computed where the config is used, which bnport does not do: "
+                f"layers {_counted(names)} run with {taken}; give it with {instead}"
+            )
         for (setting, one, known), names in self.disputed.items():
             place = f"{self.config.name}:{one.place.line}"
             yield f"{place} says {setting} {one.text}, but {known} counts for {_counted(names)}"
@@ -213,7 +250,9 @@ def in_output(source: Configured, target: SideConfig) -> dict[str, dict[str, Giv
     about = of_layers(target.said, list(source.agreed))
     found: dict[str, dict[str, Given]] = {}
     for name, agreed in source.agreed.items():
-        wanted = [key for key in {**agreed, **about[name]} if (name, key) not in source.contradicted]
+        left_out = {key for one, key in source.contradicted | source.hidden if one == name}
+        left_out |= {key for key in agreed if key not in about[name] and target.hides(key)}
+        wanted = [key for key in {**agreed, **about[name]} if key not in left_out]
         found[name] = {key: _in_output(key, agreed.get(key), about[name].get(key, ()), target) for key in wanted}
     return found
 
