@@ -1,29 +1,29 @@
 """Carrying out a plan: bytes from the source into new files that appear only when they are whole.
 
-Everything is written into a hidden folder beside the destination, checked there, and renamed into place at the end,
-so that an interrupted, failed or refuted conversion leaves what was there before.
+Everything is written into a hidden folder beside the destination, checked there, and renamed into place at the end
+(`porter.publishing`), so that an interrupted, failed or refuted conversion leaves what was there before.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter import record, stopping
 from porter.destination import Destination, WriteOptions, dropped_by, prefix_of
 from porter.edits import rename_module
-from porter.errors import FileIOError, InputError, UsageError
+from porter.errors import FileIOError, InputError
 from porter.formats import mindspore_ckpt, safetensors, shards, torch_zip
 from porter.formats.casting import cast_chunks, filled
 from porter.formats.model import Layout, TensorSpec
 from porter.formats.transfer import Chunk, TensorReader
 from porter.formats.writing import write_layout
 from porter.plan import Plan, Step
+from porter.publishing import left_over, new_file, publish, refuse_existing, staging, writing_to
 from porter.source import Source
 
 if TYPE_CHECKING:
@@ -59,64 +59,29 @@ def execute(
         UsageError: a shard or index of that name exists and `options.force` is not given.
         FileIOError: the operating system refused.
     """
+    job = _Job(plan, source, to, options)
     warnings: list[str] = []
-    parts = _parts(plan, to, options)
-    main = f"{to.path.name}.index.json" if len(parts) > 1 else to.path.name
-    if len(parts) > 1:
-        _refuse_existing([to.path.with_name(name) for name in (*parts, main)], options)
+    main = f"{to.path.name}.index.json" if len(job.parts) > 1 else to.path.name
+    if len(job.parts) > 1 and not options.force:
+        refuse_existing([to.path.with_name(name) for name in (*job.parts, main)])
     before = _stamps(source)
-    with _staging(to.path) as folder:
-        with TensorReader(source.checkpoint, check_crc=options.check_crc) as reader, _writing(to.path):
-            _write_parts(folder, parts, plan, source, to, options, reader, warnings, progress)
-            if len(parts) > 1:
-                (folder / main).write_bytes(shards.index_json(parts))
+    with staging(to.path) as folder:
+        with TensorReader(source.checkpoint, check_crc=options.check_crc) as reader, writing_to(to.path):
+            job.write(folder, reader, warnings, progress)
+            if len(job.parts) > 1:
+                (folder / main).write_bytes(shards.index_json(job.parts))
             reader.check_unread()
-            done = _record(plan, source, options, reader)
+            done = job.recorded(reader)
         if _stamps(source) != before:
             raise InputError("changed while it was read", file=source.checkpoint.path, hint="Run it again.")
         proof = check(folder / main) if check else None
         stopping.check()
-        with _writing(to.path):
+        with writing_to(to.path):
             beside = record.path_beside(folder / main)
             record.write(replace(done, proof=proof), beside)
-            names = [name for name in parts if name != main]
-            _publish(folder, [*names, main], beside.name, to.path.parent, options)
-    return to.path.with_name(main), [*warnings, *_stale(to.path, {*parts, main, beside.name})]
-
-
-def _parts(plan: Plan, to: Destination, options: WriteOptions) -> dict[str, list[TensorSpec]]:
-    """File name -> tensors: one file, or as many shards as the limit asks for."""
-    limit = options.max_shard_bytes
-    parts = shards.split(plan.targets, limit) if limit else [plan.targets]
-    if len(parts) == 1:
-        return {to.path.name: parts[0]}
-    return dict(zip(shards.shard_names(to.path.name, len(parts)), parts, strict=True))
-
-
-def _write_parts(
-    folder: Path,
-    parts: Mapping[str, Sequence[TensorSpec]],
-    plan: Plan,
-    source: Source,
-    to: Destination,
-    options: WriteOptions,
-    reader: TensorReader,
-    warnings: list[str],
-    progress: Progress | None,
-) -> None:
-    """Write the output's files into `folder`."""
-    steps = {step.target.name: step for step in plan.steps if step.target}
-    before, total = 0, sum(spec.nbytes for spec in plan.targets)
-    for name, specs in parts.items():
-        layout = _layout(specs, plan, source, to, options)
-        with _new_file(folder / name, replaces=os.path.lexists(to.path.with_name(name))) as descriptor:
-            write_layout(
-                descriptor,
-                layout,
-                lambda name: bytes_of(steps[name], reader, warnings),
-                progress and (lambda written, before=before: progress(before + written, total)),
-            )
-        before += sum(spec.nbytes for spec in specs)
+            names = [name for name in job.parts if name != main]
+            publish(folder, [*names, main], beside.name, to.path.parent, force=options.force)
+    return to.path.with_name(main), [*warnings, *left_over(to.path, {*job.parts, main, beside.name})]
 
 
 def bytes_of(step: Step, reader: TensorReader, warnings: list[str]) -> Iterable[Chunk]:
@@ -137,18 +102,69 @@ def bytes_of(step: Step, reader: TensorReader, warnings: list[str]) -> Iterable[
     return chunks if source.dtype == target.dtype else cast_chunks(chunks, source.dtype, target, warnings)
 
 
-def _layout(
-    specs: Sequence[TensorSpec], plan: Plan, source: Source, to: Destination, options: WriteOptions
-) -> Layout:
-    if to.format == "mindspore-ckpt":
-        return mindspore_ckpt.layout(specs, crc=options.crc)
-    if to.format == "safetensors":
-        metadata = {"format": "pt" if to.to == "torch" else "ms"}
-        return safetensors.layout(specs, metadata=metadata, data_like=_data_start(source))
-    beside = _optimizer_tree(plan)
-    state = {step.target for step in plan.steps if step.optimizer}
-    network = [spec for spec in specs if spec not in state]
-    return torch_zip.layout(network, versions=_versions(source, options), beside=beside, shared=_shared(specs, plan))
+@dataclass(frozen=True)
+class _Job:
+    """A plan, what it was made for, where that goes and how."""
+
+    plan: Plan
+    source: Source
+    to: Destination
+    options: WriteOptions
+
+    @cached_property
+    def parts(self) -> dict[str, list[TensorSpec]]:
+        """File name -> tensors: one file, or as many shards as the limit asks for."""
+        limit, name = self.options.max_shard_bytes, self.to.path.name
+        parts = shards.split(self.plan.targets, limit) if limit else [self.plan.targets]
+        if len(parts) == 1:
+            return {name: parts[0]}
+        return dict(zip(shards.shard_names(name, len(parts)), parts, strict=True))
+
+    def write(self, folder: Path, reader: TensorReader, warnings: list[str], progress: Progress | None) -> None:
+        """Write the output's files into `folder`."""
+        steps = {step.target.name: step for step in self.plan.steps if step.target}
+        before, total = 0, sum(spec.nbytes for spec in self.plan.targets)
+        for name, specs in self.parts.items():
+            replaces = os.path.lexists(self.to.path.with_name(name))
+            with new_file(folder / name, replaces=replaces) as descriptor:
+                write_layout(
+                    descriptor,
+                    self._layout(specs),
+                    lambda name: bytes_of(steps[name], reader, warnings),
+                    progress and (lambda written, before=before: progress(before + written, total)),
+                )
+            before += sum(spec.nbytes for spec in specs)
+
+    def _layout(self, specs: Sequence[TensorSpec]) -> Layout:
+        if self.to.format == "mindspore-ckpt":
+            return mindspore_ckpt.layout(specs, crc=self.options.crc)
+        if self.to.format == "safetensors":
+            metadata = {"format": "pt" if self.to.to == "torch" else "ms"}
+            return safetensors.layout(specs, metadata=metadata, data_like=_data_start(self.source))
+        state = {step.target for step in self.plan.steps if step.optimizer}
+        network = [spec for spec in specs if spec not in state]
+        shared = _shared(specs, self.plan)
+        return torch_zip.layout(network, versions=self._versions(), beside=_optimizer_tree(self.plan), shared=shared)
+
+    def _versions(self) -> Mapping[str, int] | None:
+        """The `_metadata` of the state dict written: the source's own, or what the record kept of it."""
+        source = self.source
+        if source.dialect == "torch":
+            prefix = prefix_of(source, self.options)
+            versions = source.checkpoint.versions
+            versions = versions and {f"{k}.".removeprefix(prefix).removesuffix("."): v for k, v in versions.items()}
+        else:
+            versions = source.record.versions if source.record else None
+        return versions and {rename_module(name, self.options.renames): v for name, v in versions.items()}
+
+    def recorded(self, reader: TensorReader) -> record.Record:
+        plan, source, options = self.plan, self.source, self.options
+        drop = tuple(sorted(dropped_by([step.source.name for step in plan.steps if step.source], options)))
+        lost = [step for step in plan.steps if step.source and step.fate == "dropped" and not step.optimizer]
+        small = [s.source for s in lost if s.source and s.source.name not in drop and record.is_recorded(s)]
+        dropped = {spec.name: b"".join(bytes(chunk) for chunk in reader.chunks(spec.name)) for spec in small}
+        prefix, versions = prefix_of(source, options), source.checkpoint.versions
+        return record.Record.of(plan, source.layers, prefix, options.dtype, dropped, versions, drop, options.shared)
 
 
 def _data_start(source: Source) -> int:
@@ -174,42 +190,6 @@ def _shared(specs: Sequence[TensorSpec], plan: Plan) -> dict[str, str]:
     return {alias.name: keeper.name for alias, keeper in pairs if {alias, keeper} <= set(specs)}
 
 
-def _versions(source: Source, options: WriteOptions) -> Mapping[str, int] | None:
-    """The `_metadata` of the state dict written: the source's own, or what the record kept of it."""
-    if source.dialect == "torch":
-        prefix = prefix_of(source, options)
-        versions = source.checkpoint.versions
-        versions = versions and {f"{name}.".removeprefix(prefix).removesuffix("."): v for name, v in versions.items()}
-    else:
-        versions = source.record.versions if source.record else None
-    return versions and {rename_module(name, options.renames): v for name, v in versions.items()}
-
-
-@contextmanager
-def _new_file(path: Path, *, replaces: bool) -> Iterator[int]:
-    """A descriptor of a new file, flushed to the disk at the end where it is to replace one that must not be lost.
-
-    A new output is left to the operating system, as `cp` leaves it: after a power failure it can be made again.
-    """
-    # 0666 less the umask: the mode of any new file, where mkstemp's would be 0600.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        yield descriptor
-        if replaces:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _record(plan: Plan, source: Source, options: WriteOptions, reader: TensorReader) -> record.Record:
-    drop = tuple(sorted(dropped_by([step.source.name for step in plan.steps if step.source], options)))
-    lost = [step for step in plan.steps if step.source and step.fate == "dropped" and not step.optimizer]
-    small = [s.source for s in lost if s.source and s.source.name not in drop and record.is_recorded(s)]
-    dropped = {spec.name: b"".join(bytes(chunk) for chunk in reader.chunks(spec.name)) for spec in small}
-    prefix, versions = prefix_of(source, options), source.checkpoint.versions
-    return record.Record.of(plan, source.layers, prefix, options.dtype, dropped, versions, drop, options.shared)
-
-
 def _stamps(source: Source) -> list[tuple[int, int, int]]:
     try:
         found = [os.stat(path) for path in source.checkpoint.files]
@@ -217,84 +197,3 @@ def _stamps(source: Source) -> list[tuple[int, int, int]]:
         message = f"cannot be read: {error.strerror}"
         raise FileIOError(message, file=source.checkpoint.path, found=error.filename) from error
     return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
-
-
-@contextmanager
-def _staging(path: Path) -> Iterator[Path]:
-    """A hidden folder on the destination's file system, gone at the end whatever happens."""
-    folder = path.with_name(f".{path.name[:40]}.{os.urandom(4).hex()}.bnport")
-    try:
-        # Inside the try: a signal may arrive as soon as the folder is there.
-        with _writing(path):
-            folder.mkdir(mode=0o700)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What the operating system says of files on their way to `path` becomes a FileIOError."""
-    try:
-        yield
-    except OSError as error:
-        hint = "Nothing was written at the destination."
-        raise FileIOError(f"writing failed: {error.strerror}", file=path, found=error.filename, hint=hint) from error
-
-
-def _refuse_existing(paths: Sequence[Path], options: WriteOptions) -> None:
-    existing = next((path for path in paths if os.path.lexists(path)), None)
-    if existing and not options.force:
-        raise _exists(existing)
-
-
-def _exists(path: Path) -> UsageError:
-    return UsageError("exists already", entry=str(path), hint="--force replaces it.")
-
-
-def _publish(folder: Path, names: Sequence[str], beside: str, destination: Path, options: WriteOptions) -> None:
-    """Move the files into place, the one the user named last, so that what it refers to is there before it.
-
-    Without `options.force` none replaces a file that another process has put there in the meantime. The record does,
-    and comes after the file that it is of: one that lies there is of a file that is gone.
-    """
-    placed: list[Path] = []
-    for name in names:
-        try:
-            (os.replace if options.force else _move_to_new)(folder / name, destination / name)
-        except FileExistsError as error:
-            for path in placed:
-                path.unlink()
-            raise _exists(destination / name) from error
-        placed.append(destination / name)
-    os.replace(folder / beside, destination / beside)
-    descriptor = os.open(destination, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _move_to_new(file: Path, path: Path) -> None:
-    """Raises FileExistsError where `path` is there; without hard links a moment lies between look and move."""
-    try:
-        os.link(file, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        if os.path.lexists(path):
-            raise FileExistsError(path) from None
-        os.replace(file, path)
-    else:
-        file.unlink()
-
-
-def _stale(output: Path, published: Set[str]) -> list[str]:
-    """A warning where files of earlier outputs of the same name lie beside this one, which may be taken for it."""
-    index = f"{output.name}.index.json"
-    single = {name for file in (output.name, index) for name in (file, record.path_beside(Path(file)).name)}
-    there = [
-        path.name for path in output.parent.iterdir() if path.name in single or shards.is_shard_of(path.name, output)
-    ]
-    names = sorted(set(there) - published)
-    return [f"left from an earlier output, and no part of this one: {', '.join(names)}"] if names else []
