@@ -5,6 +5,7 @@ Start-up is kept short: a command's module, and rich, are imported when the comm
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -74,6 +75,8 @@ def main() -> NoReturn:
         code = run()
         check()
         leave_signals()
+        # At its end the interpreter looks through all objects for cycles, several times, and nothing comes of it.
+        gc.freeze()
     except Stopped as stopped:
         # The interpreter's own end would run into the C++ of a framework that was stopped in the middle of an import.
         click.echo("interrupted", err=True)
