@@ -17,7 +17,8 @@ class Check:
 
     Attributes:
         check: "parameters", "eval", "train", "statistics", "eval after training" or "values"; with several runs of
-            the target the run in brackets behind it ("eval [graph]").
+            the target the run in brackets behind it ("eval [graph]"). "settings" where the two networks configure a
+            layer differently, whatever that changes on the inputs it was run on.
         ok: whether every element lies within its bound; None where it was not run, `note` says why.
         error: absolute error of the element that comes closest to its bound, or exceeds it most; inf where one of
             the two numbers is not finite and the other is another.

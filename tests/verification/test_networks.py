@@ -69,6 +69,13 @@ def both(name: str) -> SourceOptions:
     return SourceOptions(model=f"{HERE}:{name}", net=f"{HERE}:{name}_twin")
 
 
+@pytest.mark.parametrize("name", INPUTS)
+def test_layers_of_right_twins_pass_as_their_networks_configure_them(files, name):
+    found = porter.verify(files / f"{name}.pth", files / f"{name}.ckpt", source_options=both(name))
+    assert found.verified is True
+    assert not [note for layer in found.layers for note in layer.notes]
+
+
 def twins_of(files: Path, name: str):
     source = open_source(files / f"{name}.pth", both(name))
     plan = plan_for(source, "mindspore", WriteOptions())
