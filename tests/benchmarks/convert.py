@@ -5,9 +5,9 @@
 
 For every size it builds a checkpoint of 4 MiB fp32 tensors and 100 BatchNorm3d groups, for every count one of so many
 tensors of about 1 KB, then runs every job and `cp` in turn, each in a process of its own, start-up included, caches
-warm, outputs removed before. Prints the median time, its ratio to `cp`'s, the peak memory of the process (all of it,
-and without pages of files), and what it read and wrote. `--peers` adds what people do by hand today, with PyTorch and
-MindSpore installed: `torch.load` + `mindspore.save_checkpoint`, and back.
+warm, outputs removed and all written to the disk before. Prints the median time, its ratio to `cp`'s, the peak memory
+of the process (all of it, and without pages of files), and what it read and wrote. `--peers` adds what people do by
+hand today, with PyTorch and MindSpore installed: `torch.load` + `mindspore.save_checkpoint`, and back.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ CONVERSIONS = (
     ("net.safetensors", "out.ckpt"),
     ("net.ckpt", "out.safetensors"),
     ("net.pth", "out.safetensors"),
+    ("net.safetensors", "out.safetensors"),
 )
 PEERS = {
     "torch.load + mindspore.save_checkpoint": (
@@ -109,18 +110,19 @@ def jobs(folder: Path, peers: bool) -> list[Job]:
     def convert(source: str, output: str, *options: str) -> Job:
         arguments = [str(folder / source), "-o", str(folder / output), "--no-verify", "--quiet", *options]
         name = " ".join((f"{Path(source).suffix} -> {Path(output).suffix}", *options))
-        return Job(name, [*BNPORT, "convert", *arguments], outputs(output))
+        return Job(name, [*BNPORT, "convert", *arguments], outputs(output), size)
 
     def outputs(name: str) -> tuple[Path, Path]:
         return folder / name, folder / f"{name}.bnport.json"
 
-    copy = Job("cp", ["cp", str(folder / "net.pth"), str(folder / "copy.pth")], [folder / "copy.pth"])
+    size = (folder / "net.pth").stat().st_size
+    copy = Job("cp", ["cp", str(folder / "net.pth"), str(folder / "copy.pth")], [folder / "copy.pth"], size)
     found = [copy, *(convert(*files) for files in CONVERSIONS)]
     found.append(convert("net.pth", "out.ckpt", "--no-checksum"))
     found.append(convert("net.pth", "out.ckpt", "--dtype", "float16"))
     for name, (source, output, program) in PEERS.items() if peers else ():
         command = [sys.executable, "-c", program, str(folder / source), str(folder / output)]
-        found.append(Job(name, command, outputs(output)))
+        found.append(Job(name, command, outputs(output), size))
     return found
 
 
