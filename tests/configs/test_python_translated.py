@@ -379,3 +379,20 @@ def test_monais_networks_stay_but_for_their_two_batch_norms_with_settings() -> N
         "efficientnet.py": [("0.01", "0.99")],
         "flexible_unet.py": [("0.1", "0.9")],
     }
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "for cls in BNS.values():\n    f(cls(8, momentum=0.3))\n",
+        "for name, cls in BNS.items():\n    f(cls(8, momentum=0.3))\n",
+        "f([cls(8, momentum=0.3) for cls in BNS.values()])\n",
+        "f({name: cls(8, momentum=0.3) for name, cls in BNS.items()})\n",
+    ],
+)
+def test_a_class_that_a_loop_takes_of_a_dict_is_asked_about(loop: str) -> None:
+    text = "from torch import nn\nBNS = {'a': nn.BatchNorm3d, 'b': nn.BatchNorm2d}\n" + loop
+    result, done = translated(text, "python")
+    assert "momentum=0.3" in result
+    (asked,) = done.undecided
+    assert asked.setting == "momentum"

@@ -144,6 +144,8 @@ def _bind(scope: Scope, statement: ast.stmt) -> None:
         case ast.For(target=ast.Name() as target, iter=ast.Tuple(elts=values) | ast.List(elts=values)) if values:
             for each in values:
                 _bind_target(scope, target, each)
+        case ast.For(target=target, iter=ast.Call() as table) if picked := _picked(target, table):
+            scope.bind(*picked)
         case ast.AugAssign(target=target) | ast.For(target=target) | ast.AsyncFor(target=target):
             _bind_target(scope, target, None)
         case ast.With() | ast.AsyncWith():
@@ -163,6 +165,19 @@ def _bind_comprehensions(scope: Scope, statement: ast.stmt) -> None:
                 ):
                     for value in values:
                         _bind_target(scope, target, value)
+                case ast.comprehension(target=target, iter=ast.Call() as table) if picked := _picked(target, table):
+                    scope.bind(*picked)
+
+
+def _picked(target: ast.expr, table: ast.Call) -> tuple[str, ast.expr] | None:
+    """The variable that runs over the values of a dict, and what it is each time: an item of that dict."""
+    match target, table.func:
+        case (ast.Name(id=name), ast.Attribute(value=holder, attr="values")) | (
+            ast.Tuple(elts=[ast.Name(), ast.Name(id=name)]),
+            ast.Attribute(value=holder, attr="items"),
+        ):
+            return name, ast.Subscript(holder, ast.Constant(...), ast.Load())
+    return None
 
 
 def _imported(statement: ast.ImportFrom, package: str) -> Iterator[tuple[str, str]]:
