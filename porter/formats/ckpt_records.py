@@ -12,6 +12,7 @@ Every record is a Checkpoint with one Value; a file is such records one after th
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -44,6 +45,18 @@ DIMS, TYPE, CONTENT = 1, 2, 3
 MAX_TEXT_BYTES = 1 << 20
 # Record heads are rarely longer; where less of the window is left, the next one is read.
 COMMON_HEAD_BYTES = 512
+# The window where the next record is this near, as it is among small tensors.
+NEAR_BYTES = 16 << 10
+LONG_WINDOW_BYTES = 64 << 10
+
+# A record as MindSpore and bnport write it, up to its content, the name of less than 128 ASCII characters: the
+# record's length, the name's length, the name, and what alike tensors have in common.
+_COMMON_HEAD = re.compile(
+    (
+        rb"\x0a(VARINT)\x0a([\0-\x7f])([ -~]+)"
+        rb"(\x12VARINT(?:\x08VARINT)*\x12[\0-\x7f][A-Za-z0-9]+\x1aVARINT)"
+    ).replace(b"VARINT", rb"[\x80-\xff]{0,9}[\0-\x7f]")
+)
 
 
 class Record(NamedTuple):
@@ -81,17 +94,56 @@ def read_records(descriptor: int, size: int, path: Path) -> Iterator[Record]:
     base, window, previous, at = 0, b"", "", 0
     while at < size:
         if at - base + COMMON_HEAD_BYTES > len(window):
-            base, window = at, os.pread(descriptor, WINDOW_BYTES, at)
+            near = base < at < base + len(window) + NEAR_BYTES
+            base, window = at, os.pread(descriptor, LONG_WINDOW_BYTES if near else WINDOW_BYTES, at)
         if window[at - base] != RECORD_KEY:
             return
         try:
-            record = _record_at(at, descriptor, window, base, size)
+            record = _common_record(window, at, base, size) or _record_at(at, descriptor, window, base, size)
         except InputError as error:
             error.file = str(path)
             error.entry = error.entry or (f"the record after {previous}" if previous else "the first record")
             raise
         yield record
         previous, at = record.name, record.end
+
+
+def _common_record(window: bytes, at: int, base: int, size: int) -> Record | None:
+    """The record at byte `at` of a file of `size` bytes, of which `window` shows those from `base` on; None where it
+    needs a closer look.
+    """
+    head = _COMMON_HEAD.match(window, at - base)
+    if head is None:
+        return None
+    record_bytes, name_bytes, name, tensor_head = head.groups()
+    tensor = _common_tensor(tensor_head)
+    content = base + head.end()
+    if tensor is None or len(name) != name_bytes[0]:
+        return None
+    dims, type_name, length = tensor
+    end = content + length
+    if base + head.end(1) + _number(record_bytes) != end or end > size:
+        return None
+    return tuple.__new__(Record, (name.decode("ascii"), dims, type_name, content, length, end))
+
+
+@lru_cache(maxsize=1024)
+def _common_tensor(head: bytes) -> tuple[tuple[int, ...], str, int] | None:
+    """Dims, element type and length of the content, as the bytes between a record's name and its content say.
+
+    None unless tensor and content end together.
+    """
+    with suppress(IndexError, InputError):
+        length, start = read_varint(head, 1)
+        dims, type_name, content, end = _tensor_head(head, start, start + length, "")
+        if content == len(head) and end == start + length:
+            return dims, type_name, end - content
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _number(varint: bytes) -> int:
+    return read_varint(varint, 0)[0]
 
 
 def _record_at(at: int, descriptor: int, window: bytes, base: int, size: int) -> Record:

@@ -10,14 +10,15 @@ without content.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 
 from isal.isal_zlib import crc32, crc32_combine
 
-from porter.errors import Encrypted, Malformed, Truncated, Unsupported
+from porter.errors import Encrypted, InputError, Malformed, Truncated, Unsupported
 from porter.formats.ckpt_records import Record, begins_with_record, read_records, record_head
 from porter.formats.dtypes import BY_MINDSPORE, TEXT, DType
 from porter.formats.model import (
@@ -31,6 +32,8 @@ from porter.formats.model import (
     TensorSpec,
 )
 from porter.formats.shapes import stated_nbytes
+
+_new = tuple.__new__
 
 SLICE_BYTES = 512 << 20
 TRAILER_MARK = b"crc_num"
@@ -64,8 +67,7 @@ def read(path: Path) -> Checkpoint:
         size = os.fstat(descriptor).st_size
         if os.pread(descriptor, 4, 0) in ENCRYPTED_MAGIC:
             raise _encrypted(path)
-        records = list(read_records(descriptor, size, path))
-        end = records[-1].end if records else 0
+        tensors, end = _tensors(read_records(descriptor, size, path), path)
         checksums = _trailer(os.pread(descriptor, TRAILER_BYTES + 1, end), end, path)
     finally:
         os.close(descriptor)
@@ -73,7 +75,7 @@ def read(path: Path) -> Checkpoint:
         path=path,
         format="mindspore-ckpt",
         files=(path,),
-        tensors=_tensors(records, path),
+        tensors=tensors,
         framework="mindspore",
         checksums=checksums,
     )
@@ -103,51 +105,54 @@ def _trailer(tail: bytes, end: int, path: Path) -> tuple[Checksum, ...]:
     raise Malformed("no record begins where one should", file=path, found=f"{tail[:8].hex(' ')} at byte {end}")
 
 
-def _tensors(records: Sequence[Record], path: Path) -> dict[str, StoredTensor]:
-    """The records' tensors; adjacent records of one name are slices of one tensor."""
+def _tensors(records: Iterable[Record], path: Path) -> tuple[dict[str, StoredTensor], int]:
+    """The records' tensors, and where the last one ends; adjacent records of one name are slices of one tensor."""
     tensors: dict[str, StoredTensor] = {}
-    for name, group in groupby(records, key=attrgetter("name")):
+    end = 0
+    for name, group in groupby(records, key=itemgetter(0)):
         slices = list(group)
         if name in tensors:
             raise Malformed("two tensors have the same name", file=path, entry=name)
-        if len({(s.dims, s.type) for s in slices}) > 1:
+        if len(slices) > 1 and len({(s.dims, s.type) for s in slices}) > 1:
             raise Malformed("the slices of the tensor disagree on dims or type", file=path, entry=name)
-        extents = tuple([Extent(0, s.content, s.length) for s in slices])
-        tensors[name] = StoredTensor(_spec(slices[0], sum([s.length for s in slices]), path), extents)
-    return tensors
+        extents = tuple([_new(Extent, (0, content, length)) for _, _, _, content, length, _ in slices])
+        nbytes = sum([length for _, _, length in extents])
+        tensors[name] = _new(StoredTensor, (_spec(slices[0], nbytes, path), extents, None))
+        end = slices[-1].end
+    return tensors, end
 
 
 def _spec(record: Record, nbytes: int, path: Path) -> TensorSpec:
     """The facts of the tensor with this head and `nbytes` of content in all its slices."""
-    name, dims = record.name, record.dims
-    dtype = _dtype(record.type, name, path)
-    if dtype is TEXT:
-        dims = (nbytes // dtype.itemsize,)
-    elif dims == (0,) and nbytes == dtype.itemsize:
-        dims = ()
-    expected = stated_nbytes(dims, dtype, file=path, entry=name)
-    if nbytes != expected:
-        raise Malformed(
-            "the content does not fit dims and type",
-            file=path,
-            entry=name,
-            expected=f"{expected} bytes for {dtype}{list(dims)}",
-            found=nbytes,
-        )
-    return TensorSpec(name, dtype, dims)
+    try:
+        dtype, shape = _dtype_and_shape(record.type, record.dims, nbytes)
+    except InputError as error:
+        error.file, error.entry = str(path), record.name
+        raise
+    return _new(TensorSpec, (record.name, dtype, shape))
 
 
-def _dtype(type_name: str, name: str, path: Path) -> DType:
+@lru_cache(maxsize=1024)
+def _dtype_and_shape(type_name: str, dims: tuple[int, ...], nbytes: int) -> tuple[DType, tuple[int, ...]]:
     dtype = BY_MINDSPORE.get(type_name)
     if dtype is None:
         raise Unsupported(
             "MindSpore itself cannot load this element type",
-            file=path,
-            entry=name,
             expected=", ".join(BY_MINDSPORE),
             found=type_name,
         )
-    return dtype
+    if dtype is TEXT:
+        dims = (nbytes // dtype.itemsize,)
+    elif dims == (0,) and nbytes == dtype.itemsize:
+        dims = ()
+    expected = stated_nbytes(dims, dtype)
+    if nbytes != expected:
+        raise Malformed(
+            "the content does not fit dims and type",
+            expected=f"{expected} bytes for {dtype}{list(dims)}",
+            found=nbytes,
+        )
+    return dtype, dims
 
 
 def layout(specs: Sequence[TensorSpec], *, crc: bool = False) -> Layout:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from porter.errors import LimitExceeded, Malformed, Truncated, Unsupported
+from porter.errors import InputError, LimitExceeded, Malformed, Truncated, Unsupported
 from porter.formats.dtypes import BY_SAFETENSORS, DType
 from porter.formats.model import Checkpoint, Extent, Layout, Slot, StoredTensor, TensorSpec
 from porter.formats.shapes import stated_nbytes, utf8
@@ -27,6 +28,10 @@ METADATA = "__metadata__"
 FRAMEWORKS = {"pt": "torch", "ms": "mindspore"}
 # Element types of the specification that PyTorch and MindSpore have no layers for.
 FOREIGN_TYPES = ("F4", "F6_E2M3", "F6_E3M2")
+
+_KEYS = {"dtype", "shape", "data_offsets"}
+_INTEGER = {int}
+_new = tuple.__new__
 
 
 def recognises(head: bytes, size: int) -> bool:
@@ -100,55 +105,66 @@ def _check_names(header: Mapping[str, Any], path: Path) -> None:
 
 
 def _tensor(name: str, entry: object, data_start: int, path: Path) -> StoredTensor:
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+    try:
+        dtype, shape, begin, nbytes = _facts(entry)
+    except InputError as error:
+        error.file, error.entry = str(path), name
+        raise
+    spec, extent = _new(TensorSpec, (name, dtype, shape)), _new(Extent, (0, data_start + begin, nbytes))
+    return _new(StoredTensor, (spec, (extent,), None))
+
+
+def _facts(entry: object) -> tuple[DType, tuple[int, ...], int, int]:
+    """Element type, shape, first byte and length of the tensor that an entry of the header describes."""
+    if not isinstance(entry, dict) or entry.keys() != _KEYS:
         raise Malformed(
             "the header's entry is not a tensor",
-            file=path,
-            entry=name,
             expected="dtype, shape and data_offsets",
             found=", ".join(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__,
         )
-    dtype, shape, offsets = _dtype(entry["dtype"], name, path), entry["shape"], entry["data_offsets"]
-    # JSON's true and 1.0 must not pass for 1, hence the exact types.
-    if type(shape) is not list or type(offsets) is not list or {*map(type, shape), *map(type, offsets)} != {int}:
-        raise Malformed("the shape or the offsets are not lists of integers", file=path, entry=name)
-    if len(offsets) != 2 or not 0 <= offsets[0] <= offsets[1]:
-        raise Malformed("the offsets are not a begin and an end after it", file=path, entry=name, found=offsets)
-    begin, end = offsets
-    spec = TensorSpec(name, dtype, tuple(shape))
-    expected = stated_nbytes(spec.shape, dtype, file=path, entry=name)
-    if end - begin != expected:
-        raise Malformed(
-            "the offsets do not fit dtype and shape",
-            file=path,
-            entry=name,
-            expected=f"{expected} bytes",
-            found=f"{end - begin}",
-        )
-    return StoredTensor(spec, (Extent(0, data_start + begin, expected),))
-
-
-def _dtype(code: object, name: str, path: Path) -> DType:
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     dtype = BY_SAFETENSORS.get(code) if isinstance(code, str) else None
-    if dtype is not None:
-        return dtype
+    if dtype is None:
+        raise _unknown_type(code)
+    # JSON's true and 1.0 must not pass for 1, hence the exact types.
+    if type(shape) is not list or type(offsets) is not list or not _INTEGER.issuperset(map(type, shape + offsets)):
+        raise Malformed("the shape or the offsets are not lists of integers")
+    if len(offsets) != 2 or not 0 <= offsets[0] <= offsets[1]:
+        raise Malformed("the offsets are not a begin and an end after it", found=offsets)
+    begin, end = offsets
+    sizes, expected = _sizes(dtype, *shape)
+    if end - begin != expected:
+        stated = f"{end - begin}"
+        raise Malformed("the offsets do not fit dtype and shape", expected=f"{expected} bytes", found=stated)
+    return dtype, sizes, begin, expected
+
+
+@lru_cache(maxsize=1024)
+def _sizes(dtype: DType, *shape: int) -> tuple[tuple[int, ...], int]:
+    """The shape, and the bytes of a tensor that has it: the same two objects for all that are alike."""
+    return shape, stated_nbytes(shape, dtype)
+
+
+def _unknown_type(code: object) -> InputError:
     if code in FOREIGN_TYPES:
-        raise Unsupported("bnport cannot carry this element type", file=path, entry=name, found=code)
-    raise Malformed("the element type is unknown", file=path, entry=name, found=code)
+        return Unsupported("bnport cannot carry this element type", found=code)
+    return Malformed("the element type is unknown", found=code)
 
 
 def _check_ranges(tensors: Mapping[str, StoredTensor], data_start: int, size: int, path: Path) -> None:
     """The tensors' ranges, in order of position, must follow on each other up to the last byte of the file."""
     position = data_start
-    for offset, length, name in sorted(
-        (extent.offset, extent.length, name) for name, tensor in tensors.items() for extent in tensor.extents
-    ):
-        if offset != position:
-            problem = "its bytes overlap another tensor's" if offset < position else "a hole comes before its bytes"
+    for extent in sorted([extent for tensor in tensors.values() for extent in tensor.extents]):
+        if extent.offset != position:
+            overlap = extent.offset < position
             raise Malformed(
-                problem, file=path, entry=name, expected=f"offset {position - data_start}", found=offset - data_start
+                "its bytes overlap another tensor's" if overlap else "a hole comes before its bytes",
+                file=path,
+                entry=min(name for name, tensor in tensors.items() if tensor.extents == (extent,)),
+                expected=f"offset {position - data_start}",
+                found=extent.offset - data_start,
             )
-        position = offset + length
+        position += extent.length
     if position > size:
         raise Truncated(
             "the file ends before its tensors do",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from pathlib import Path
 
 from porter.errors import LimitExceeded, Malformed
 from porter.formats.dtypes import DType
@@ -13,21 +12,22 @@ MAX_AXES = 64
 MAX_BYTES = 2**63 - 1
 
 
-def stated_nbytes(shape: tuple[int, ...], dtype: DType, *, file: Path, entry: str) -> int:
-    """The bytes of a dense tensor of `shape`, both as read from `file`.
+def stated_nbytes(shape: tuple[int, ...], dtype: DType) -> int:
+    """The bytes of a dense tensor of `shape`, both as read from a file.
 
     Raises:
         Malformed: an axis is negative.
         LimitExceeded: more than 64 axes, or 2**63 bytes or more.
+        (file and entry are for the caller to add)
     """
     if len(shape) > MAX_AXES:
-        raise LimitExceeded("the tensor has too many axes", file=file, entry=entry, found=len(shape))
+        raise LimitExceeded("the tensor has too many axes", found=len(shape))
     if shape and min(shape) < 0:
-        raise Malformed("an axis of the shape is negative", file=file, entry=entry, found=shape)
+        raise Malformed("an axis of the shape is negative", found=shape)
     nbytes = prod(shape) * dtype.itemsize
     # An axis of 0 hides how long the others are.
     if nbytes > MAX_BYTES or (nbytes == 0 and max(shape) > MAX_BYTES):
-        raise LimitExceeded("the shape overflows 64 bits", file=file, entry=entry, found=shape)
+        raise LimitExceeded("the shape overflows 64 bits", found=shape)
     return nbytes
 
 
