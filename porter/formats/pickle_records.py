@@ -1,7 +1,7 @@
 """What a pickle describes, as inert facts: nothing in it is imported, called or built.
 
-Numbers, strings, bytes, None, lists and tuples are themselves; everything else is one of these three. Whoever walks
-them must visit each object once: a short pickle can describe a graph with 2^40 paths.
+Numbers, strings, bytes, None, lists and tuples are themselves; everything else is one of these. Whoever walks them
+must visit each object once: a short pickle can describe a graph with 2^40 paths.
 """
 
 from __future__ import annotations
@@ -62,6 +62,50 @@ class Record:
 
     def __repr__(self) -> str:
         return f"<Record of {self.path or 'no plain class'}>"
+
+
+class TensorKind:
+    """What tensors that are alike have in common; the numbers count elements, and none is negative.
+
+    Attributes:
+        storage_class: `module.name` of the class of the storage.
+        location: the device the storage was on.
+        numel: elements in the storage.
+    """
+
+    __slots__ = ("location", "numel", "offset", "shape", "storage_class", "strides")
+
+    def __init__(
+        self,
+        storage_class: str,
+        location: str,
+        numel: int,
+        offset: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> None:
+        self.storage_class = storage_class
+        self.location = location
+        self.numel = numel
+        self.offset = offset
+        self.shape = shape
+        self.strides = strides
+
+
+class TensorCall:
+    """A call of `torch._utils._rebuild_tensor_v2` as PyTorch writes it for nearly all tensors, in one small object.
+
+    It stands for a Record whose arguments are the PersistentId `("storage", storage_class, key, location, numel)`,
+    `offset`, `shape`, `strides`, a boolean and an empty OrderedDict.
+    """
+
+    __slots__ = ("key", "kind")
+
+    path = "torch._utils._rebuild_tensor_v2"
+
+    def __init__(self, key: str, kind: TensorKind) -> None:
+        self.key = key
+        self.kind = kind
 
 
 DICT = Global("builtins.dict")

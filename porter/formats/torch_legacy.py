@@ -15,7 +15,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from porter.errors import FileIOError, Malformed, Truncated, Unsupported
+from porter.errors import FileIOError, InputError, Malformed, Truncated, Unsupported
 from porter.formats import pickle_machine
 from porter.formats.model import Checkpoint, Extent
 from porter.formats.pickle_records import PersistentId, objects_in
@@ -88,7 +88,7 @@ def _read(path: Path, data: mmap.mmap, key: str | None, optimizer: bool) -> Chec
     keys = pickled("storage keys")
     storages = _locate(data, position, keys, _storages_in(tree))
     return pickled_checkpoint(path, tree, key=key, optimizer=optimizer).located(
-        lambda ref: _found(storages, ref), format=FORMAT, file_size=len(data)
+        lambda key: _found(storages, key), format=FORMAT, file_size=len(data)
     )
 
 
@@ -102,24 +102,26 @@ def _check_machine(system: Any) -> None:
         raise Unsupported("its numbers are big-endian or of other sizes", hint="Save it again on a common machine.")
 
 
-def _storages_in(tree: Any) -> dict[str, tuple[StorageRef, int]]:
-    """Every storage the object tree refers to, by key, with the size of its elements.
+def _storages_in(tree: Any) -> dict[str, StorageRef]:
+    """Every storage the object tree refers to, by key.
 
     Those of tensors that are not wanted count too: the bytes of the storages lie one after the other.
     """
-    storages: dict[str, tuple[StorageRef, int]] = {}
+    storages: dict[str, StorageRef] = {}
     for node in objects_in(tree):
         if isinstance(node, PersistentId) and isinstance(node.value, tuple) and node.value[:1] == ("storage",):
-            ref, dtype = storage_of("a storage", node)
-            known, _ = storages.setdefault(ref.key, (ref, dtype.itemsize))
-            if known != ref:
+            try:
+                ref = storage_of(node)
+            except InputError as error:
+                error.entry = "a storage"
+                raise
+            known = storages.setdefault(ref.key, ref)
+            if known.nbytes != ref.nbytes:
                 raise Malformed("a storage of two lengths", entry=ref.key, expected=known.nbytes, found=ref.nbytes)
     return storages
 
 
-def _locate(
-    data: mmap.mmap, position: int, keys: Any, storages: dict[str, tuple[StorageRef, int]]
-) -> dict[str, Extent]:
+def _locate(data: mmap.mmap, position: int, keys: Any, storages: dict[str, StorageRef]) -> dict[str, Extent]:
     """Where each storage lies; the first one's length stands at `position`."""
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or len(set(keys)) != len(keys):
         raise Malformed("the list of storage keys is none")
@@ -127,16 +129,16 @@ def _locate(
     for key in keys:
         if key not in storages:
             raise Malformed("a storage that the pickle does not refer to", entry=key)
-        ref, itemsize = storages[key]
+        ref = storages[key]
         if position + _NUMEL.size + ref.nbytes > len(data):
             raise Truncated("the file ends in the middle of a storage", entry=key, expected=f"{ref.nbytes} bytes")
         (numel,) = _NUMEL.unpack_from(data, position)
-        if numel * itemsize != ref.nbytes:
+        if numel * ref.dtype.itemsize != ref.nbytes:
             raise Malformed(
                 "the storage is not as long as the pickle says",
                 entry=key,
                 expected=f"{ref.nbytes} bytes",
-                found=f"{numel * itemsize} bytes",
+                found=f"{numel * ref.dtype.itemsize} bytes",
             )
         located[key] = Extent(0, position + _NUMEL.size, ref.nbytes)
         position += _NUMEL.size + ref.nbytes
@@ -145,7 +147,7 @@ def _locate(
     return located
 
 
-def _found(storages: dict[str, Extent], ref: StorageRef) -> Extent:
-    if ref.key not in storages:
-        raise Malformed("a storage that the pickle refers to is not in the file", entry=ref.key)
-    return storages[ref.key]
+def _found(storages: dict[str, Extent], key: str) -> Extent:
+    if key not in storages:
+        raise Malformed("a storage that the pickle refers to is not in the file", entry=key)
+    return storages[key]

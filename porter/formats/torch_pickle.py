@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -46,71 +46,119 @@ def pickled(tree: Any, shared: Mapping[str, str]) -> bytes:
     Raises:
         Unsupported: a text entry among the tensors.
     """
-    keys = {spec.name: str(i) for i, spec in enumerate(tensors_in(tree))}
-    keys |= {name: keys[keeper] for name, keeper in shared.items()}
-    return b"\x80\x02" + _value(tree, keys) + b"."
+    keys = {}
+    if shared:
+        keys = {spec.name: i for i, spec in enumerate(tensors_in(tree))}
+        keys = {name: keys[keeper] for name, keeper in shared.items()}
+    parts = [b"\x80\x02"]
+    _Pickler(parts, keys).value(tree)
+    return b"".join([*parts, b"."])
 
 
-def _value(value: Any, keys: Mapping[str, str]) -> bytes:
-    if isinstance(value, TensorSpec):
-        return _tensor(value, keys[value.name])
-    if isinstance(value, StateDictTree):
-        return _state_dict(value, keys)
-    if isinstance(value, Mapping):
-        return b"}(" + b"".join(_value(k, keys) + _value(v, keys) for k, v in value.items()) + b"u"
-    if isinstance(value, list):
-        return b"](" + b"".join(_value(item, keys) for item in value) + b"e"
-    if isinstance(value, tuple):
-        return b"(" + b"".join(_value(item, keys) for item in value) + b"t"
+class _Pickler:
+    """Appends the opcodes of values to `parts`.
+
+    Args:
+        parts: what has been written so far.
+        shared: name of a tensor -> key of its storage, where that is another one's.
+    """
+
+    def __init__(self, parts: list[bytes], shared: Mapping[str, int]) -> None:
+        self._write = parts.append
+        self._shared = shared
+        self._tensors = 0
+        self._memo: dict[bytes, bytes] = {}
+        self._around_keys: dict[tuple[DType, tuple[int, ...]], tuple[bytes, bytes]] = {}
+
+    def value(self, value: Any) -> None:
+        if isinstance(value, TensorSpec):
+            self._tensor(value)
+        elif isinstance(value, StateDictTree):
+            self._state_dict(value)
+        elif isinstance(value, Mapping):
+            self._write(b"}(")
+            for item in chain.from_iterable(value.items()):
+                self.value(item)
+            self._write(b"u")
+        elif isinstance(value, (list, tuple)):
+            opening, closing = (b"](", b"e") if isinstance(value, list) else (b"(", b"t")
+            self._write(opening)
+            for item in value:
+                self.value(item)
+            self._write(closing)
+        else:
+            self._write(_plain(value))
+
+    def _state_dict(self, state_dict: StateDictTree) -> None:
+        self._write(self._once(_ORDERED_DICT) + b")R(")
+        for spec in state_dict.specs:
+            self._write(_text(spec.name))
+            self._tensor(spec)
+        self._write(b"u")
+        if state_dict.versions is not None:
+            self._write(b"}" + _text("_metadata") + self._once(_ORDERED_DICT) + b")R(")
+            for path, version in state_dict.versions.items():
+                self._write(_text(path) + b"}" + _text("version") + _integer(version) + b"s")
+            self._write(b"usb")
+
+    def _tensor(self, spec: TensorSpec) -> None:
+        if spec.dtype is TEXT:
+            raise Unsupported("text is no tensor in PyTorch", entry=spec.name, hint="Leave this entry out.")
+        around = self._around_keys.get((spec.dtype, spec.shape)) or self._around_key(spec.dtype, spec.shape)
+        key = self._shared.get(spec.name, self._tensors) if self._shared else self._tensors
+        self._tensors += 1
+        digits = b"%d" % key
+        self._write(b"%bX%c\0\0\0%b%b" % (around[0], len(digits), digits, around[1]))
+
+    def _around_key(self, dtype: DType, shape: tuple[int, ...]) -> tuple[bytes, bytes]:
+        """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks), cut at a key.
+
+        It is that of the storage, which is the persistent id ("storage", class, key, location, numel).
+        """
+        known = len(self._memo)
+        nbytes = prod(shape) * dtype.itemsize
+        if dtype.storage:
+            cls, numel = _global("torch", dtype.storage), nbytes // dtype.itemsize
+            function, name = "_rebuild_tensor_v2", b""
+        else:
+            cls, numel = _global("torch.storage", "UntypedStorage"), nbytes
+            # A type newer than the typed storages: bytes, and the type's name beside them.
+            function, name = "_rebuild_tensor_v3", _global("torch", dtype.name)
+        before = self._once(_global("torch._utils", function)) + b"(("
+        before += self._once(_text("storage")) + self._once(cls)
+        after = self._once(_text("cpu")) + _integer(numel) + b"tQ"
+        after += _integer(0) + _integers(shape) + _integers(_contiguous(shape))
+        # No gradient, no hooks.
+        after += b"\x89" + self._once(_ORDERED_DICT) + b")R" + (self._once(name) if name else b"") + b"tR"
+        if len(self._memo) == known:
+            self._around_keys[dtype, shape] = before, after
+        return before, after
+
+    def _once(self, opcodes: bytes) -> bytes:
+        """`opcodes`, which push something, the first time; from then on, what recalls it."""
+        recalled = self._memo.get(opcodes)
+        if recalled is not None:
+            return recalled
+        number = bytes([len(self._memo)])
+        self._memo[opcodes] = b"h" + number
+        return opcodes + b"q" + number
+
+
+def _contiguous(shape: tuple[int, ...]) -> list[int]:
+    """The strides of C order."""
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return strides[::-1]
+
+
+def _plain(value: str | float | None) -> bytes:
     if isinstance(value, str):
         return _text(value)
     if value is None or isinstance(value, bool):
         return {None: b"N", True: b"\x88", False: b"\x89"}[value]
     return b"G" + struct.pack(">d", value) if isinstance(value, float) else _integer(value)
-
-
-def _state_dict(state_dict: StateDictTree, keys: Mapping[str, str]) -> bytes:
-    tensors = b"".join(_text(spec.name) + _tensor(spec, keys[spec.name]) for spec in state_dict.specs)
-    pickle = _ORDERED_DICT + b"(" + tensors + b"u"
-    if state_dict.versions is not None:
-        facts = b"".join(
-            _text(path) + b"}" + _text("version") + _integer(version) + b"s"
-            for path, version in state_dict.versions.items()
-        )
-        pickle += b"}" + _text("_metadata") + _ORDERED_DICT + b"(" + facts + b"us" + b"b"
-    return pickle
-
-
-def _tensor(spec: TensorSpec, key: str) -> bytes:
-    if spec.dtype is TEXT:
-        raise Unsupported("text is no tensor in PyTorch", entry=spec.name, hint="Leave this entry out.")
-    before, after = _around_key(spec.dtype, spec.shape)
-    return before + _text(key) + after
-
-
-@lru_cache(maxsize=1024)
-def _around_key(dtype: DType, shape: tuple[int, ...]) -> tuple[bytes, bytes]:
-    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks), cut at the storage's key.
-
-    The storage is the persistent id ("storage", class, key, location, numel).
-    """
-    strides, step = [], 1
-    for n in reversed(shape):
-        strides.append(step)
-        step *= max(n, 1)
-    view = _integer(0) + _integers(shape) + _integers(strides[::-1])
-    nbytes = prod(shape) * dtype.itemsize
-    if dtype.storage:
-        cls, numel = _global("torch", dtype.storage), nbytes // dtype.itemsize
-        function, named = "_rebuild_tensor_v2", b""
-    else:
-        cls, numel = _global("torch.storage", "UntypedStorage"), nbytes
-        # A type newer than the typed storages: bytes, and the type's name beside them.
-        function, named = "_rebuild_tensor_v3", _global("torch", dtype.name)
-    no_gradient, no_hooks = b"\x89", _ORDERED_DICT
-    before = _global("torch._utils", function) + b"(" + b"(" + _text("storage") + cls
-    after = _text("cpu") + _integer(numel) + b"tQ" + view + no_gradient + no_hooks + named + b"tR"
-    return before, after
 
 
 def _global(module: str, name: str) -> bytes:
@@ -119,7 +167,7 @@ def _global(module: str, name: str) -> bytes:
 
 def _text(text: str) -> bytes:
     data = text.encode("utf-8", "surrogatepass")
-    return b"X" + struct.pack("<I", len(data)) + data
+    return b"X" + _U32.pack(len(data)) + data
 
 
 def _integer(number: int) -> bytes:
@@ -132,4 +180,5 @@ def _integers(numbers: Sequence[int]) -> bytes:
     return b"(" + b"".join(map(_integer, numbers)) + b"t"
 
 
-_ORDERED_DICT = _global("collections", "OrderedDict") + b")R"
+_U32 = struct.Struct("<I")
+_ORDERED_DICT = _global("collections", "OrderedDict")

@@ -7,18 +7,22 @@ calls there are is read off torch/_utils.py and torch/_tensor.py (2.13). Sizes, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
-from porter.errors import LimitExceeded, Malformed, Unsupported
+from porter.errors import InputError, LimitExceeded, Malformed, Unsupported
 from porter.formats.dtypes import BY_NAME, BY_STORAGE, TEXT, DType
 from porter.formats.model import Extent, StoredTensor, StridedView, TensorSpec
-from porter.formats.pickle_records import Global, PersistentId, Record
+from porter.formats.pickle_records import Global, PersistentId, Record, TensorCall, TensorKind
 
 # torch itself stops at 64.
 MAX_DIMENSIONS = 64
 # How many times the file's size all its tensors together may hold, those that share bytes counted each.
 MAX_EXPANSION = 100
 _INT64 = 1 << 63
+
+_new = tuple.__new__
 
 # Calls that rebuild a dense tensor: the argument that names the dtype (None: the storage's class does), and the one
 # that holds the conj and neg bits.
@@ -40,6 +44,8 @@ _DRESSED = (
 # Calls func(*args) and then changes the class, (func, type, args, state).
 _FROM_TYPE = ("torch._tensor._rebuild_from_type_v2", "torch._tensor._rebuild_from_type")
 
+_BY_STORAGE_PATH = {f"{module}.{cls}": BY_STORAGE[cls] for module in ("torch", "torch.cuda") for cls in BY_STORAGE}
+
 _REFUSED: Mapping[str, str] = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
     "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor",
@@ -54,24 +60,45 @@ _REFUSED: Mapping[str, str] = {
 
 
 class StorageRef(NamedTuple):
-    """A storage as the pickle refers to it: its key in the file and its length in bytes."""
+    """A storage as the pickle refers to it: its key in the file, its length in bytes, the type of its elements."""
 
     key: str
     nbytes: int
+    dtype: DType
+
+
+class Geometry(NamedTuple):
+    """Where a tensor's elements lie in its storage: every one inside of it. Many tensors have the same.
+
+    Attributes:
+        offset: of the first element, in elements, as are the `strides`.
+        nbytes: of the tensor in C order.
+        storage_nbytes: of the whole storage.
+        is_contiguous: the elements lie in C order, without a gap.
+        is_whole: they are all that is in the storage, as of most tensors.
+    """
+
+    dtype: DType
+    shape: tuple[int, ...]
+    offset: int
+    strides: tuple[int, ...]
+    nbytes: int
+    storage_nbytes: int
+    is_contiguous: bool
+    is_whole: bool
 
 
 class PickledTensor(NamedTuple):
-    """A tensor as pickled: offset and strides count elements of `spec.dtype` in `storage`."""
+    """A tensor as pickled; `storage` is the key of its storage in the file."""
 
     spec: TensorSpec
-    storage: StorageRef
-    offset: int
-    strides: tuple[int, ...]
+    storage: str
+    geometry: Geometry
 
 
 def is_tensor(value: Any) -> bool:
     """Whether `value` is a tensor, be it one that cannot be carried."""
-    return _undressed(value) is not None
+    return type(value) is TensorCall or _undressed(value) is not None
 
 
 def pickled_tensor(name: str, value: Any) -> PickledTensor | None:
@@ -86,32 +113,45 @@ def pickled_tensor(name: str, value: Any) -> PickledTensor | None:
     call = _undressed(value)
     if call is None:
         return None
+    try:
+        if isinstance(call, TensorCall):
+            key, geometry = call.key, _geometry_of_kind(call.kind)
+        else:
+            key, geometry = _rebuilt(call)
+    except InputError as error:
+        error.entry = name
+        raise
+    return _new(PickledTensor, (_new(TensorSpec, (name, geometry.dtype, geometry.shape)), key, geometry))
+
+
+@lru_cache(maxsize=1024)
+def _geometry_of_kind(kind: TensorKind) -> Geometry:
+    dtype = _storage_dtype(kind.storage_class, kind.location)
+    return _geometry(dtype, kind.shape, kind.offset, kind.strides, kind.numel * dtype.itemsize)
+
+
+def _rebuilt(call: Record) -> tuple[str, Geometry]:
+    """The storage's key and the geometry of the tensor that `call` rebuilds."""
     if call.path not in _DENSE:
-        raise Unsupported("it cannot be carried", entry=name, found=_REFUSED.get(call.path, call.path))
+        raise Unsupported("it cannot be carried", found=_REFUSED.get(call.path, call.path))
     dtype_index, bits_index = _DENSE[call.path]
     args = call.args
     if not isinstance(args, tuple) or len(args) < (dtype_index or 3) + 1:
-        raise Malformed("a tensor that is rebuilt from too few arguments", entry=name)
+        raise Malformed("a tensor that is rebuilt from too few arguments")
     if len(args) > bits_index and isinstance(args[bits_index], Record) and args[bits_index].entries:
         raise Unsupported(
             "it is stored conjugated or negated",
-            entry=name,
             hint="Save tensor.resolve_conj().resolve_neg() instead.",
         )
-    storage, stored_as = storage_of(name, args[0])
-    dtype = stored_as if dtype_index is None else _named_dtype(name, args[dtype_index])
-    shape, strides = _counts(name, "size", args[2]), _counts(name, "stride", args[3])
-    (offset,) = _counts(name, "storage offset", (args[1],))
-    tensor = PickledTensor(TensorSpec(name, dtype, shape), storage, offset, strides)
-    _check_geometry(tensor)
-    return tensor
+    storage = storage_of(args[0])
+    dtype = storage.dtype if dtype_index is None else _named_dtype(args[dtype_index])
+    shape, strides = _counts("size", args[2]), _counts("stride", args[3])
+    (offset,) = _counts("storage offset", (args[1],))
+    return storage.key, _geometry(dtype, shape, offset, strides, storage.nbytes)
 
 
-def storage_of(name: str, value: Any) -> tuple[StorageRef, DType]:
-    """The storage a persistent id names, ("storage", class, key, location, numel[, view]), and its element type.
-
-    Args:
-        name: what to call the entry in messages.
+def storage_of(value: Any) -> StorageRef:
+    """The storage that a persistent id names, ("storage", class, key, location, numel[, view]).
 
     Raises:
         Malformed: `value` is no such persistent id.
@@ -119,25 +159,34 @@ def storage_of(name: str, value: Any) -> tuple[StorageRef, DType]:
     """
     fields = value.value if isinstance(value, PersistentId) else None
     if not isinstance(fields, tuple) or len(fields) < 5 or fields[0] != "storage":
-        raise Malformed("a tensor without a storage", entry=name)
+        raise Malformed("a tensor without a storage")
     cls, key, location, numel = fields[1:5]
     if not (isinstance(cls, Global) and isinstance(key, str) and type(numel) is int and 0 <= numel < _INT64):
-        raise Malformed("a reference to a storage that no torch writes", entry=name)
+        raise Malformed("a reference to a storage that no torch writes")
     if len(fields) > 5 and fields[5] is not None:
-        raise Unsupported("its storage is a view of another one", entry=name, hint="Save it with a newer PyTorch.")
+        raise Unsupported("its storage is a view of another one", hint="Save it with a newer PyTorch.")
+    dtype = _storage_dtype(cls.path, location)
+    return StorageRef(key, numel * dtype.itemsize, dtype)
+
+
+def _storage_dtype(cls: str, location: object) -> DType:
+    """The type of the elements of a storage of class `cls`."""
     if location == "meta":
-        raise Unsupported("it cannot be carried", entry=name, found="a meta tensor, which has a shape but no numbers")
-    dtype = _storage_dtype(name, cls)
-    return StorageRef(key, numel * dtype.itemsize), dtype
+        raise Unsupported("it cannot be carried", found="a meta tensor, which has a shape but no numbers")
+    # An untyped storage counts bytes; the dtype stands beside it.
+    dtype = BY_NAME["uint8"] if cls.endswith(".UntypedStorage") else _BY_STORAGE_PATH.get(cls)
+    if dtype is None:
+        raise Unsupported("its element type cannot be carried", found=cls)
+    return dtype
 
 
 def place_all(
-    tensors: Iterable[PickledTensor], locate: Callable[[StorageRef], Extent], *, file_size: int
+    tensors: Iterable[PickledTensor], locate: Callable[[str], Extent], *, file_size: int
 ) -> dict[str, StoredTensor]:
     """Every tensor with the place of its bytes, by name.
 
     Args:
-        locate: the place of a storage in the file.
+        locate: the place in the file of the storage with this key.
         file_size: bytes in the file. What the tensors hold in C order must be in proportion to it: a stride of 0
             lets a file of 1 KB describe a petabyte.
 
@@ -146,49 +195,45 @@ def place_all(
         Malformed: a storage in the file is not as long as the pickle says.
     """
     placed, total = {}, 0
-    for tensor in tensors:
-        nbytes = tensor.spec.nbytes
+    for spec, key, geometry in tensors:
+        nbytes, storage_nbytes, is_whole = geometry.nbytes, geometry.storage_nbytes, geometry.is_whole
         total += nbytes
         if nbytes > file_size or total > MAX_EXPANSION * file_size:
             raise LimitExceeded(
                 "expanded to its full size it is out of proportion to the file",
-                entry=tensor.spec.name,
+                entry=spec.name,
                 expected=f"a file of {file_size} bytes",
                 found=f"{total} bytes",
             )
-        placed[tensor.spec.name] = _place(tensor, locate(tensor.storage))
+        storage = locate(key)
+        if storage.length != storage_nbytes:
+            raise Malformed(
+                "the storage is not as long as the pickle says",
+                entry=spec.name,
+                expected=f"{storage_nbytes} bytes",
+                found=f"{storage.length} bytes",
+            )
+        stored = _new(StoredTensor, (spec, (storage,), None)) if is_whole else _part(spec, geometry, storage)
+        placed[spec.name] = stored
     return placed
 
 
-def _place(tensor: PickledTensor, storage: Extent) -> StoredTensor:
-    """`tensor` with the place of its bytes, given that of its whole storage.
-
-    Raises:
-        Malformed: the storage in the file is not as long as the pickle says.
-    """
-    spec, itemsize = tensor.spec, tensor.spec.dtype.itemsize
-    if storage.length != tensor.storage.nbytes:
-        raise Malformed(
-            "the storage is not as long as the pickle says",
-            entry=spec.name,
-            expected=f"{tensor.storage.nbytes} bytes",
-            found=f"{storage.length} bytes",
-        )
-    nbytes = spec.nbytes
-    if not nbytes:
+def _part(spec: TensorSpec, geometry: Geometry, storage: Extent) -> StoredTensor:
+    """A tensor that is not the whole of `storage`, as it lies there."""
+    if not geometry.nbytes:
         return StoredTensor(spec, ())
-    if not _is_contiguous(spec.shape, tensor.strides):
-        return StoredTensor(spec, (storage,), StridedView(tensor.offset, tensor.strides))
-    # Most tensors are the whole of their storage.
-    whole = nbytes == storage.length
-    place = storage if whole else Extent(storage.file, storage.offset + tensor.offset * itemsize, nbytes)
-    return StoredTensor(spec, (place,))
+    if not geometry.is_contiguous:
+        return StoredTensor(spec, (storage,), StridedView(geometry.offset, geometry.strides))
+    start = storage.offset + geometry.offset * geometry.dtype.itemsize
+    return StoredTensor(spec, (Extent(storage.file, start, geometry.nbytes),))
 
 
-def _undressed(value: Any) -> Record | None:
+def _undressed(value: Any) -> Record | TensorCall | None:
     """The innermost call that rebuilds a tensor, None where `value` is no tensor."""
     # Parameter over subclass over tensor is three deep; a stranger's pickle must not send us round in circles.
     for _ in range(8):
+        if isinstance(value, TensorCall):
+            return value
         if not isinstance(value, Record):
             return None
         path, args = value.path, value.args
@@ -205,57 +250,43 @@ def _undressed(value: Any) -> Record | None:
     return None
 
 
-def _storage_dtype(name: str, cls: Global) -> DType:
-    module, _, storage = cls.path.rpartition(".")
-    # An untyped storage counts bytes; the dtype stands beside it.
-    if storage == "UntypedStorage":
-        return BY_NAME["uint8"]
-    if module not in ("torch", "torch.cuda") or storage not in BY_STORAGE:
-        raise Unsupported("its element type cannot be carried", entry=name, found=cls.path)
-    return BY_STORAGE[storage]
-
-
-def _named_dtype(name: str, value: Any) -> DType:
+def _named_dtype(value: Any) -> DType:
     module, _, dtype = value.path.rpartition(".") if isinstance(value, Global) else ("", "", "")
     if module != "torch" or dtype not in BY_NAME or dtype == TEXT.name:
-        raise Unsupported("its element type cannot be carried", entry=name, found=getattr(value, "path", "no dtype"))
+        raise Unsupported("its element type cannot be carried", found=getattr(value, "path", "no dtype"))
     return BY_NAME[dtype]
 
 
-def _counts(name: str, what: str, value: Any) -> tuple[int, ...]:
+def _counts(what: str, value: Any) -> tuple[int, ...]:
     """`value` as a tuple of whole numbers from 0 to 2^63 - 1."""
     if isinstance(value, tuple) and len(value) > MAX_DIMENSIONS:
-        raise LimitExceeded("too many dimensions", entry=name, expected=f"up to {MAX_DIMENSIONS}", found=len(value))
+        raise LimitExceeded("too many dimensions", expected=f"up to {MAX_DIMENSIONS}", found=len(value))
     if not isinstance(value, tuple):
-        raise Malformed(f"a {what} that no tensor has", entry=name, expected="a tuple", found=type(value).__name__)
+        raise Malformed(f"a {what} that no tensor has", expected="a tuple", found=type(value).__name__)
     for n in value:
         if type(n) is not int or not 0 <= n < _INT64:
-            raise Malformed(f"a {what} that no tensor has", entry=name, expected="whole numbers from 0 to 2^63 - 1")
+            raise Malformed(f"a {what} that no tensor has", expected="whole numbers from 0 to 2^63 - 1")
     return value
 
 
-def _check_geometry(tensor: PickledTensor) -> None:
-    """Every element that the shape names lies inside the storage, as the pickle gives its length."""
-    spec = tensor.spec
-    if len(spec.shape) != len(tensor.strides):
-        raise Malformed(
-            "as many strides as sizes are needed",
-            entry=spec.name,
-            expected=len(spec.shape),
-            found=len(tensor.strides),
-        )
-    last = tensor.offset
-    for n, stride in zip(spec.shape, tensor.strides, strict=True):
-        if n == 0:
-            return
-        last += (n - 1) * stride
-    if (last + 1) * spec.dtype.itemsize > tensor.storage.nbytes:
-        raise Malformed(
-            "the tensor reaches outside of its storage",
-            entry=spec.name,
-            expected=f"{(last + 1) * spec.dtype.itemsize} bytes",
-            found=f"{tensor.storage.nbytes} bytes",
-        )
+def _geometry(
+    dtype: DType, shape: tuple[int, ...], offset: int, strides: tuple[int, ...], storage_nbytes: int
+) -> Geometry:
+    """The geometry of these numbers, if every element that the shape names lies inside of the storage."""
+    if len(shape) != len(strides):
+        raise Malformed("as many strides as sizes are needed", expected=len(shape), found=len(strides))
+    if 0 not in shape:
+        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        if (last + 1) * dtype.itemsize > storage_nbytes:
+            raise Malformed(
+                "the tensor reaches outside of its storage",
+                expected=f"{(last + 1) * dtype.itemsize} bytes",
+                found=f"{storage_nbytes} bytes",
+            )
+    nbytes = prod(shape) * dtype.itemsize
+    contiguous = _is_contiguous(shape, strides)
+    is_whole = contiguous and 0 < nbytes == storage_nbytes
+    return Geometry(dtype, shape, offset, strides, nbytes, storage_nbytes, contiguous, is_whole)
 
 
 def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

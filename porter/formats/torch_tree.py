@@ -14,7 +14,7 @@ from porter.formats.pickle_records import Global, PersistentId, Record
 from porter.formats.torch_containers import StateDict, find_state_dict
 from porter.formats.torch_modules import class_name
 from porter.formats.torch_optimizer import find_optimizer, optimizer_keys
-from porter.formats.torch_tensors import PickledTensor, StorageRef, pickled_tensor, place_all
+from porter.formats.torch_tensors import PickledTensor, pickled_tensor, place_all
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class PickledCheckpoint:
 
     def located(
         self,
-        locate: Callable[[StorageRef], Extent],
+        locate: Callable[[str], Extent],
         *,
         format: str,
         file_size: int,
@@ -38,7 +38,7 @@ class PickledCheckpoint:
         """The checkpoint, given where each storage lies.
 
         Args:
-            locate: the place of a storage in the file.
+            locate: the place in the file of the storage with this key.
             checksums: called after all storages are located.
 
         Raises:

@@ -10,7 +10,7 @@ The archive's one folder has any name. Source: torch/serialization.py and caffe2
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
@@ -18,10 +18,10 @@ from zlib import crc32
 from porter.errors import ChecksumMismatch, FileIOError, Malformed, NotACheckpoint, Unsupported
 from porter.formats import pickle_machine
 from porter.formats.model import Checkpoint, Checksum, Extent
-from porter.formats.torch_tensors import StorageRef
+from porter.formats.nearby_reads import NearbyReads
 from porter.formats.torch_tree import pickled_checkpoint, reading
 from porter.formats.torch_zip_layout import layout
-from porter.formats.zip_archive import Member, locate, read_directory
+from porter.formats.zip_archive import Place, locate, read_directory
 
 __all__ = ["layout", "read", "recognises"]
 
@@ -69,13 +69,19 @@ def _read(path: Path, descriptor: int, key: str | None, optimizer: bool) -> Chec
 
 @dataclass(eq=False)
 class _Archive:
-    """An open archive; `folder` is its one folder, with the slash."""
+    """An open archive.
+
+    Attributes:
+        folder: its one folder, with the slash.
+        promises: what the directory promises about the storages located so far, by their keys.
+    """
 
     descriptor: int
     size: int
     folder: str
-    members: Mapping[str, Member]
-    located: dict[str, tuple[Member, Extent]] = field(default_factory=dict)
+    places: Mapping[str, Place]
+    headers: NearbyReads
+    promises: dict[str, Checksum] = field(default_factory=dict)
 
     def content(self, name: str) -> bytes:
         """The bytes of member `name`, checked against their CRC-32.
@@ -83,43 +89,46 @@ class _Archive:
         Raises:
             ChecksumMismatch: they are not what was written.
         """
-        member = self.members[self.folder + name]
-        extent = locate(self.descriptor, member, self.size)
+        entry = self.folder + name
+        place = self.places[entry]
+        extent = locate(self.headers, entry, place, self.size)
         data = os.pread(self.descriptor, extent.length, extent.offset)
-        if crc32(data) != member.crc32:
+        if crc32(data) != place.crc32:
             raise ChecksumMismatch(
                 "the bytes are damaged: they do not match the checksum stored with them",
-                entry=member.name,
-                expected=f"CRC-32 {member.crc32:08x}",
+                entry=entry,
+                expected=f"CRC-32 {place.crc32:08x}",
                 found=f"{crc32(data):08x}",
                 hint="Get a fresh copy of the file.",
             )
         return data
 
-    def storage(self, ref: StorageRef) -> Extent:
-        """Where the bytes of a storage lie.
+    def storage(self, key: str) -> Extent:
+        """Where the bytes of the storage with this key lie.
 
         Raises:
             Malformed: it is not in the archive.
         """
-        if ref.key not in self.located:
-            name = f"{self.folder}data/{ref.key}"
-            if name not in self.members:
+        promise = self.promises.get(key)
+        if promise is None:
+            name = f"{self.folder}data/{key}"
+            place = self.places.get(name)
+            if place is None:
                 raise Malformed("a storage that the pickle refers to is not in the archive", entry=name)
-            member = self.members[name]
-            self.located[ref.key] = (member, locate(self.descriptor, member, self.size))
-        return self.located[ref.key][1]
+            extent = locate(self.headers, name, place, self.size)
+            promise = self.promises[key] = tuple.__new__(Checksum, (extent, place[2], name))
+        return promise.extent
 
     def checksums(self) -> tuple[Checksum, ...]:
-        """What the directory promises about the storages located so far."""
-        return tuple(Checksum(extent, member.crc32, member.name) for member, extent in self.located.values())
+        return tuple(self.promises.values())
 
 
 def _open_archive(descriptor: int) -> _Archive:
     size = os.fstat(descriptor).st_size
-    members = read_directory(descriptor, size)
+    directory = read_directory(descriptor, size)
+    members = directory.places
     folder = _folder(members)
-    archive = _Archive(descriptor, size, folder, members)
+    archive = _Archive(descriptor, size, folder, members, NearbyReads(descriptor))
     if f"{folder}constants.pkl" in members or any(name.startswith(f"{folder}code/") for name in members):
         raise Unsupported(
             "a TorchScript archive, which is a program",
@@ -127,11 +136,10 @@ def _open_archive(descriptor: int) -> _Archive:
         )
     if f"{folder}data.pkl" not in members:
         raise NotACheckpoint("a zip archive, but none that torch.save wrote", expected="a member data.pkl")
-    packed = next((member for member in members.values() if member.packing), None)
-    if packed:
+    for name, packing in directory.packing.items():
         raise Unsupported(
-            f"the archive has been {packed.packing}, so its tensors cannot be read in place",
-            entry=packed.name,
+            f"the archive has been {packing}, so its tensors cannot be read in place",
+            entry=name,
             hint="Load it in PyTorch and save it again with torch.save.",
         )
     if f"{folder}byteorder" in members and archive.content("byteorder") != b"little":
@@ -142,9 +150,9 @@ def _open_archive(descriptor: int) -> _Archive:
     return archive
 
 
-def _folder(members: Mapping[str, Member]) -> str:
+def _folder(members: Collection[str]) -> str:
     """The one folder that all members lie in, with its slash."""
-    pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
+    pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) > 1:
         raise Malformed("the archive has more than one data.pkl", found=", ".join(pickles[:5]))
     folder = next(iter(members), "").partition("/")[0] + "/"

@@ -12,9 +12,9 @@ from zlib import crc32
 
 from porter.formats.model import Layout, Slot, SlotChecksums, TensorSpec
 from porter.formats.torch_pickle import StateDictTree, pickled, tensors_in
-from porter.formats.zip_archive import CRC_AT, Member, directory, local_header
+from porter.formats.zip_archive import CRC_AT, closing, directory_entry, directory_entry_bytes, local_header
 
-_FOLDER = "archive/"
+_FOLDER = b"archive/"
 
 
 def layout(
@@ -38,8 +38,42 @@ def layout(
     state_dict = StateDictTree(specs, versions)
     tree = {"state_dict": state_dict, **beside} if beside else state_dict
     aliases = shared or {}
-    pickle = pickled(tree, aliases)
-    fixed = {
+    fixed = _fixed_members(pickled(tree, aliases))
+    literals: list[tuple[int, bytes]] = []
+    entries: list[bytes] = []
+    position = 0
+    for name, content in fixed.items():
+        crc = crc32(content)
+        literals.append((position, local_header(name, position, len(content), crc) + content))
+        entries.append(directory_entry(name, position, len(content), crc))
+        position += len(literals[-1][1])
+    slots: dict[str, tuple[Slot, ...]] = {}
+    crc_at: dict[str, int] = {}
+    directory_bytes = sum(map(len, entries))
+    for name, spec in _storages(tree, aliases):
+        nbytes = spec.nbytes
+        header = local_header(name, position, nbytes)
+        literals.append((position, header))
+        crc_at[spec.name] = position + CRC_AT
+        directory_bytes += directory_entry_bytes(name, position, nbytes)
+        start = position + len(header)
+        slots[spec.name] = (Slot(start, nbytes),)
+        position = start + nbytes
+    end = closing(len(literals), position, directory_bytes)
+
+    def finish(checksums: SlotChecksums) -> Iterator[tuple[int, bytes]]:
+        written = [
+            directory_entry(name, crc_at[spec.name] - CRC_AT, slots[spec.name][0].length, checksums[spec.name][0])
+            for name, spec in _storages(tree, aliases)
+        ]
+        yield position, b"".join((*entries, *written, end))
+
+    return Layout(position + directory_bytes + len(end), tuple(literals), slots, finish, crc_at)
+
+
+def _fixed_members(pickle: bytes) -> dict[bytes, bytes]:
+    """Name -> content of the members that are no storages."""
+    members = {
         "data.pkl": pickle,
         ".format_version": b"1",
         ".storage_alignment": b"64",
@@ -48,30 +82,11 @@ def layout(
         # Identifies the file to tools that look for copies; PyTorch makes it from names and checksums, 40 digits.
         ".data/serialization_id": b"%040d" % crc32(pickle),
     }
-    literals: list[tuple[int, bytes]] = []
-    members: list[Member] = []
-    position = 0
-    for name, content in fixed.items():
-        member = Member(_FOLDER + name, position, len(content), crc32(content))
-        literals.append((position, local_header(member) + content))
-        position += len(literals[-1][1])
-        members.append(member)
-    slots: dict[str, tuple[Slot, ...]] = {}
-    storages: dict[str, Member] = {}
+    return {_FOLDER + name.encode(): content for name, content in members.items()}
+
+
+def _storages(tree: Any, aliases: Mapping[str, str]) -> Iterator[tuple[bytes, TensorSpec]]:
+    """The member that holds a tensor's bytes, and the tensor."""
     for i, spec in enumerate(tensors_in(tree)):
-        if spec.name in aliases:
-            continue
-        storages[spec.name] = member = Member(f"{_FOLDER}data/{i}", position, spec.nbytes, 0)
-        header = local_header(member)
-        literals.append((position, header))
-        start = position + len(header)
-        slots[spec.name] = (Slot(start, spec.nbytes),)
-        position = start + spec.nbytes
-
-    def finish(checksums: SlotChecksums) -> Iterator[tuple[int, bytes]]:
-        written = [member._replace(crc32=checksums[name][0]) for name, member in storages.items()]
-        yield position, directory([*members, *written], position)
-
-    size = position + len(directory([*members, *storages.values()], position))
-    crc_at = {name: member.header + CRC_AT for name, member in storages.items()}
-    return Layout(size, tuple(literals), slots, finish, crc_at)
+        if spec.name not in aliases:
+            yield b"%sdata/%d" % (_FOLDER, i), spec

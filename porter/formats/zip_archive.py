@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 from porter.errors import Malformed, Truncated, Unsupported
 from porter.formats.model import Extent
+from porter.formats.nearby_reads import NearbyReads
 
 # PyTorch maps the bytes of a storage where they lie, and aligns them to this.
 ALIGNMENT = 64
@@ -22,10 +25,16 @@ _DIRECTORY, _DIRECTORY_SIGNATURE = struct.Struct("<4s6H3I5H2I"), b"PK\x01\x02"
 _END, _END_SIGNATURE = struct.Struct("<4s4H2IH"), b"PK\x05\x06"
 _END64, _END64_SIGNATURE = struct.Struct("<4sQ2H2I4Q"), b"PK\x06\x06"
 _LOCATOR, _LOCATOR_SIGNATURE = struct.Struct("<4sIQI"), b"PK\x06\x07"
+# What is read of a local header: signature, flags, method, CRC-32, both lengths, those of name and extra field;
+_LOCAL_FACTS = struct.Struct("<4s2x2H4x3I2H")
+# and of an entry of the directory: these, the length of the comment, and where the local header stands.
+_DIRECTORY_FACTS = struct.Struct("<4s4x2H4x3I3H8xI")
 _EXTRA = struct.Struct("<2sH")
 # Where the CRC-32 stands in a local header.
 CRC_AT = 14
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
+# Extra fields by their length: of PyTorch's own kind, which readers skip, for they are only there for their size.
+_PADDING = [_EXTRA.pack(b"FB", n) + bytes(n) for n in range(ALIGNMENT)]
 
 _ZIP64 = 1
 _ENCRYPTED = 1
@@ -34,26 +43,29 @@ _VERSION = 45
 _EPOCH = 1 << 5 | 1
 
 
-class Member(NamedTuple):
-    """A file in the archive.
+class Place(NamedTuple):
+    """Where a member stands: its local header, and the bytes it takes in the archive; `crc32` is of its content."""
 
-    Attributes:
-        name: with its folders, `archive/data/0`.
-        header: where its local header stands.
-        length: bytes it takes in the archive.
-        crc32: of its content.
-        packing: "" where these bytes are the content; else "compressed" or "encrypted".
-    """
-
-    name: str
     header: int
     length: int
     crc32: int
-    packing: str = ""
 
 
-def read_directory(descriptor: int, size: int) -> dict[str, Member]:
-    """The members of the archive in `descriptor` (`size` bytes long), by name, in the directory's order.
+@dataclass
+class Directory:
+    """What the archive's directory says.
+
+    Attributes:
+        places: by the members' names, with their folders (`archive/data/0`), in its order.
+        packing: of the members whose bytes are not their content: "compressed" or "encrypted".
+    """
+
+    places: dict[str, Place] = field(default_factory=dict)
+    packing: dict[str, str] = field(default_factory=dict)
+
+
+def read_directory(descriptor: int, size: int) -> Directory:
+    """The directory of the archive in `descriptor` (`size` bytes long).
 
     Raises:
         Truncated: the file does not end with a zip directory.
@@ -61,18 +73,7 @@ def read_directory(descriptor: int, size: int) -> dict[str, Member]:
         Unsupported: an archive in several volumes.
     """
     count, start, length = _find_directory(descriptor, size)
-    data = os.pread(descriptor, length, start)
-    members: dict[str, Member] = {}
-    at = 0
-    for _ in range(count):
-        member, at = _member(data, at)
-        if member.name in members:
-            raise Malformed("the archive has this member twice", entry=member.name)
-        members[member.name] = member
-    if at != len(data):
-        raise Malformed("the zip directory is not as long as it says", expected=f"{at} bytes", found=len(data))
-    _check_places(members, start)
-    return members
+    return _parsed(os.pread(descriptor, length, start), count, start)
 
 
 def _find_directory(descriptor: int, size: int) -> tuple[int, int, int]:
@@ -99,23 +100,37 @@ def _find_directory(descriptor: int, size: int) -> tuple[int, int, int]:
     return count, start, length
 
 
-def _member(data: bytes, at: int) -> tuple[Member, int]:
-    """The directory entry at `at`, and the position after it."""
-    if len(data) - at < _DIRECTORY.size:
-        raise Malformed("the zip directory ends in the middle of a member")
-    fields = _DIRECTORY.unpack_from(data, at)
-    signature, _, _, flags, method, _, _, crc, packed, length, name_length, extra_length, comment, *_, header = fields
-    name_end = at + _DIRECTORY.size + name_length
-    end = name_end + extra_length + comment
-    if signature != _DIRECTORY_SIGNATURE or end > len(data):
-        raise Malformed("the zip directory is damaged")
-    name = _decoded(data[at + _DIRECTORY.size : name_end])
-    if _FULL32 in (packed, length, header):
-        length, packed, header = _widened(data[name_end : name_end + extra_length], length, packed, header, name)
-    packing = "encrypted" if flags & _ENCRYPTED else "compressed" if method else ""
-    if packed != length and not packing:
-        raise Malformed("a stored member whose two lengths differ", entry=name, expected=length, found=packed)
-    return Member(name, header, packed, crc, packing), end
+def _parsed(data: bytes, count: int, start: int) -> Directory:
+    """What the bytes of a directory that stands at `start` say."""
+    directory = Directory()
+    places, facts = directory.places, _DIRECTORY_FACTS.unpack_from
+    at, reached, in_order = 0, 0, True
+    for _ in range(count):
+        if len(data) - at < _DIRECTORY.size:
+            raise Malformed("the zip directory ends in the middle of a member")
+        signature, flags, method, crc, packed, length, name_length, extra, comment, header = facts(data, at)
+        name_at = at + _DIRECTORY.size
+        name_end = name_at + name_length
+        at = name_end + extra + comment
+        if signature != _DIRECTORY_SIGNATURE or at > len(data):
+            raise Malformed("the zip directory is damaged")
+        name = _decoded(data[name_at:name_end])
+        if packed == _FULL32 or length == _FULL32 or header == _FULL32:
+            length, packed, header = _widened(data[name_end : name_end + extra], length, packed, header, name)
+        if method or flags & _ENCRYPTED:
+            directory.packing[name] = "encrypted" if flags & _ENCRYPTED else "compressed"
+        elif packed != length:
+            raise Malformed("a stored member whose two lengths differ", entry=name, expected=length, found=packed)
+        if name in places:
+            raise Malformed("the archive has this member twice", entry=name)
+        places[name] = tuple.__new__(Place, (header, packed, crc))
+        in_order = in_order and header >= reached
+        reached = header + _LOCAL.size + name_length + packed
+    if at != len(data):
+        raise Malformed("the zip directory is not as long as it says", expected=f"{at} bytes", found=len(data))
+    if not in_order or reached > start:
+        _check_places(places, start)
+    return directory
 
 
 def _widened(extra: bytes, length: int, packed: int, header: int, name: str) -> tuple[int, int, int]:
@@ -140,71 +155,87 @@ def _decoded(name: bytes) -> str:
         raise Malformed("a member whose name is no UTF-8", found=name[:100]) from None
 
 
-def _check_places(members: Mapping[str, Member], directory: int) -> None:
+def _check_places(places: Mapping[str, Place], directory: int) -> None:
     """Members lie one after the other, before the directory."""
     end = directory
-    for member in sorted(members.values(), key=lambda m: m.header, reverse=True):
-        if member.header + _LOCAL.size + len(member.name.encode()) + member.length > end:
-            raise Malformed("a member of the archive reaches into the next", entry=member.name)
-        end = member.header
+    for name, (header, length, _) in sorted(places.items(), key=itemgetter(1), reverse=True):
+        if header + _LOCAL.size + len(name.encode()) + length > end:
+            raise Malformed("a member of the archive reaches into the next", entry=name)
+        end = header
 
 
-def locate(descriptor: int, member: Member, size: int) -> Extent:
-    """Where the content of `member`, one without packing, lies in the file of `size` bytes.
+def locate(headers: NearbyReads, name: str, place: Place, size: int) -> Extent:
+    """Where the content of the member `name`, one without packing, lies in the file of `size` bytes.
 
     The local header says so, and has to agree with the directory.
+
+    Args:
+        headers: reads the archive.
 
     Raises:
         Malformed: it does not agree.
         Truncated: the bytes reach beyond the end of the file.
     """
-    name = member.name.encode()
-    found = os.pread(descriptor, _LOCAL.size + len(name), member.header)
-    if len(found) < _LOCAL.size + len(name):
-        raise Truncated("the archive ends in the middle of a member", entry=member.name)
-    signature, _, flags, method, _, _, crc, packed, length, name_length, extra = _LOCAL.unpack_from(found)
+    header, length, crc32 = place
+    encoded = name.encode()
+    found = headers.take(header, _LOCAL.size + len(encoded))
+    if len(found) < _LOCAL.size + len(encoded):
+        raise Truncated("the archive ends in the middle of a member", entry=name)
+    signature, flags, method, crc, packed, unpacked, name_length, extra = _LOCAL_FACTS.unpack_from(found)
     # Written before the data, the header may leave these to the directory (0, with flag 8) or to zip64 (all ones).
-    numbers_agree = crc in (0, member.crc32) and {packed, length} <= {0, _FULL32, member.length}
-    names_agree = found[_LOCAL.size :] == name and name_length == len(name)
-    if signature != _LOCAL_SIGNATURE or method != 0 or flags & _ENCRYPTED or not (numbers_agree and names_agree):
-        raise Malformed("the member and the zip directory contradict each other", entry=member.name)
-    start = member.header + _LOCAL.size + name_length + extra
-    if start + member.length > size:
-        raise Truncated("the archive ends in the middle of a member", entry=member.name)
-    return Extent(0, start, member.length)
+    numbers_agree = crc in (0, crc32) and packed in (0, _FULL32, length) and unpacked in (0, _FULL32, length)
+    names_agree = name_length == len(encoded) and found.endswith(encoded)
+    if signature != _LOCAL_SIGNATURE or method or flags & _ENCRYPTED or not (numbers_agree and names_agree):
+        raise Malformed("the member and the zip directory contradict each other", entry=name)
+    start = header + _LOCAL.size + name_length + extra
+    if start + length > size:
+        raise Truncated("the archive ends in the middle of a member", entry=name)
+    return tuple.__new__(Extent, (0, start, length))
 
 
-def local_header(member: Member) -> bytes:
-    """The bytes before those of `member`, which are made to begin at a multiple of ALIGNMENT."""
-    name = member.name.encode("ascii")
-    length, zip64 = member.length, b""
+def local_header(name: bytes, start: int, length: int, crc32: int = 0) -> bytes:
+    """What stands at `start`, before the `length` bytes of a member: those begin at a multiple of ALIGNMENT.
+
+    Args:
+        name: ASCII.
+        crc32: of the content; 0 where it is to be filled in at CRC_AT.
+    """
+    zip64 = b""
     if length >= _FULL32:
-        length, zip64 = _FULL32, struct.pack("<2H2Q", _ZIP64, 16, member.length, member.length)
-    # Readers skip an extra field of a kind they do not know; this one, PyTorch's own, is only there for its size.
-    unpadded = member.header + _LOCAL.size + len(name) + len(zip64) + _EXTRA.size
-    padding = -unpadded % ALIGNMENT
-    extra = zip64 + _EXTRA.pack(b"FB", padding) + bytes(padding)
-    fields = (_VERSION, 0, 0, 0, _EPOCH, member.crc32, length, length, len(name), len(extra))
+        zip64 = struct.pack("<2H2Q", _ZIP64, 16, length, length)
+        length = _FULL32
+    padding = -(start + _LOCAL.size + len(name) + len(zip64) + _EXTRA.size) % ALIGNMENT
+    extra = zip64 + _PADDING[padding]
+    fields = (_VERSION, 0, 0, 0, _EPOCH, crc32, length, length, len(name), len(extra))
     return _LOCAL.pack(_LOCAL_SIGNATURE, *fields) + name + extra
 
 
-def directory(members: Sequence[Member], start: int) -> bytes:
-    """The end of an archive: its directory, to stand at `start`, and what closes it."""
-    entries = b"".join(_directory_entry(member) for member in members)
-    count, length, end = len(members), len(entries), start + len(entries)
+def directory_entry(name: bytes, header: int, length: int, crc32: int) -> bytes:
+    """What the directory says of a member; `header` is where its local header stands."""
+    zip64 = _zip64_of_entry(header, length)
+    header, length = min(header, _FULL32), min(length, _FULL32)
+    fields = (_VERSION, _VERSION, 0, 0, 0, _EPOCH, crc32, length, length, len(name), len(zip64), 0, 0, 0, 0, header)
+    return _DIRECTORY.pack(_DIRECTORY_SIGNATURE, *fields) + name + zip64
+
+
+def directory_entry_bytes(name: bytes, header: int, length: int) -> int:
+    """How long `directory_entry` is."""
+    return _DIRECTORY.size + len(name) + len(_zip64_of_entry(header, length))
+
+
+def _zip64_of_entry(header: int, length: int) -> bytes:
+    if header < _FULL32 and length < _FULL32:
+        return b""
+    wide = [length] * 2 * (length >= _FULL32) + [header] * (header >= _FULL32)
+    return struct.pack(f"<2H{len(wide)}Q", _ZIP64, 8 * len(wide), *wide)
+
+
+def closing(count: int, start: int, length: int) -> bytes:
+    """What ends an archive of `count` members whose directory, `length` bytes long, stands at `start`."""
     closing = b""
     if count >= _FULL16 or start >= _FULL32 or length >= _FULL32:
         fields = (_VERSION, _VERSION, 0, 0, count, count, length, start)
         closing = _END64.pack(_END64_SIGNATURE, _END64.size - 12, *fields)
-        closing += _LOCATOR.pack(_LOCATOR_SIGNATURE, 0, end, 1)
+        closing += _LOCATOR.pack(_LOCATOR_SIGNATURE, 0, start + length, 1)
     count, length, start = min(count, _FULL16), min(length, _FULL32), min(start, _FULL32)
-    return entries + closing + _END.pack(_END_SIGNATURE, 0, 0, count, count, length, start, 0)
-
-
-def _directory_entry(member: Member) -> bytes:
-    name = member.name.encode("ascii")
-    wide = [member.length] * 2 * (member.length >= _FULL32) + [member.header] * (member.header >= _FULL32)
-    zip64 = struct.pack(f"<2H{len(wide)}Q", _ZIP64, 8 * len(wide), *wide) if wide else b""
-    length, header = min(member.length, _FULL32), min(member.header, _FULL32)
-    fields = (_VERSION, _VERSION, 0, 0, 0, _EPOCH, member.crc32, length, length)
-    return _DIRECTORY.pack(_DIRECTORY_SIGNATURE, *fields, len(name), len(zip64), 0, 0, 0, 0, header) + name + zip64
+    return closing + _END.pack(_END_SIGNATURE, 0, 0, count, count, length, start, 0)
