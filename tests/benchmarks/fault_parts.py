@@ -103,14 +103,14 @@ def _faults(choice: Choice) -> Iterator[Part]:
     full = not choice.reduced
     for label, make in _networks(choice).items():
         for what in fault_catalogue.VALUES:
-            cut = 1 if label == "video_resnet" else 4 if full else 8
+            cut = 1 if label == "video_resnet" else 2 if full else 8
             yield from of(make, what, label, cut=cut, whole=full or label == "video_resnet")
     for way in (fault_subjects.there, fault_subjects.back):
         for dtype in DTYPES if full else DTYPES[:1]:
-            label, make = f"UNet, {dtype}, {way.__name__}", partial(way, "UNet", dtype=dtype)
-            yield from of(make, fault_catalogue.BITS, label, cut=8 if not full else 1, whole=full)
+            label, make = f"small UNet, {dtype}, {way.__name__}", partial(way, "small UNet", dtype=dtype)
+            yield from of(make, fault_catalogue.BITS, label, cut=1 if full else 8, whole=full)
         yield from of(partial(way, "every dtype"), fault_catalogue.EVERY_BIT, f"every dtype, {way.__name__}")
-        yield from of(partial(way, "UNet"), fault_catalogue.SETTINGS, f"UNet, {way.__name__}")
+        yield from of(partial(way, "small UNet"), fault_catalogue.SETTINGS, f"small UNet, {way.__name__}")
     yield from of(fault_subjects.sample, fault_catalogue.SETTINGS_OF_ONE, "video_resnet")
 
 
@@ -122,8 +122,8 @@ def _networks(choice: Choice) -> dict[str, MakeSubject]:
     }
     if not choice.reduced:
         found |= {name: partial(there, name) for name in NETWORKS}
-        found |= {f"UNet, {dtype}": partial(there, "UNet", dtype=dtype) for dtype in DTYPES[1:]}
-        found |= {f"{name}, back": partial(back, name) for name in ("UNet", "every kind")}
+        found |= {f"small UNet, {dtype}": partial(there, "small UNet", dtype=dtype) for dtype in DTYPES[1:]}
+        found |= {f"{name}, back": partial(back, name) for name in ("small UNet", "every kind")}
     return found
 
 
@@ -159,7 +159,7 @@ def _right() -> Iterator[Part]:
     """Right conversions: networks there and back in every dtype, and files of random layers."""
     for name in (*NETWORKS, "every kind", "every dtype"):
         for dtype in DTYPES:
-            for seed in range(3):
+            for seed in range(2):
                 yield Part(f"right: {name}, {dtype}, {seed}", partial(_right_network, name, dtype, seed))
     yield Part("right: settings", _right_settings)
     yield from _random_files(NORM_FILES, OTHER_FILES)

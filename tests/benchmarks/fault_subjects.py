@@ -23,8 +23,9 @@ from porter.layers.model import Layer
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "video_resnet"
 
-_UNET = {"in_channels": 1, "out_channels": 2, "channels": (8, 16, 32), "strides": (2, 2), "num_res_units": 2}
-_RESNET = {"n_input_channels": 1, "num_classes": 3, "widen_factor": 0.25}
+_UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "norm": "batch"}
+_RESNET = {"spatial_dims": 3, "n_input_channels": 1, "num_classes": 3, "widen_factor": 0.125}
+_SEGRESNET = {"spatial_dims": 3, "init_filters": 8, "blocks_down": (1, 1, 1), "blocks_up": (1, 1), "norm": "batch"}
 
 
 class EveryKind(nn.Module):
@@ -64,9 +65,10 @@ class EveryDtype(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "UNet": partial(nets.UNet, spatial_dims=3, norm="batch", **_UNET),
-    "ResNet-10": partial(nets.resnet10, spatial_dims=3, **_RESNET),
-    "SegResNet": partial(nets.SegResNet, spatial_dims=3, init_filters=8, norm="batch"),
+    "UNet": partial(nets.UNet, channels=(8, 16, 32), strides=(2, 2), num_res_units=2, **_UNET),
+    "small UNet": partial(nets.UNet, channels=(4, 8), strides=(2,), num_res_units=1, **_UNET),
+    "ResNet-10": partial(nets.resnet10, **_RESNET),
+    "SegResNet": partial(nets.SegResNet, **_SEGRESNET),
     "every kind": EveryKind,
     "every dtype": EveryDtype,
 }
@@ -100,14 +102,19 @@ class Subject:
         return [layer for layer in self.layers if layer.kind.family == "BatchNorm"]
 
     @cached_property
+    def _written(self) -> frozenset[str]:
+        return frozenset(open_checkpoint(self.output).tensors)
+
+    @cached_property
     def to(self) -> Dialect:
         return "mindspore" if self.output.suffix == ".ckpt" else "torch"
 
     def tensors(self, layer: Layer) -> dict[str, str]:
-        """Slot -> name in the output of those parameters of a layer that the source has."""
+        """Slot -> name in the output of those parameters of a layer that both files have."""
         leaves = layer.kind.names_in(self.to, root=not layer.name)
         prefix = f"{layer.name}." if layer.name else ""
-        return {slot: prefix + leaves[slot] for slot in layer.tensors if slot in leaves}
+        found = {slot: prefix + leaves[slot] for slot in layer.tensors if slot in leaves}
+        return {slot: name for slot, name in found.items() if name in self._written}
 
 
 class Tensors:

@@ -11,8 +11,8 @@ and `verify` is run as a user runs it: most in one process, `--command-line` of 
 - hidden: the faulty output is, bit for bit, the right one (exchanging a gamma and a variance that are both 1);
 - missed: verify passes.
 
-Then come right conversions, which must pass: networks in every dtype, 1,200 random batch normalisations and 600 layers
-of all other kinds that `verify` runs, all there and back.
+Then come right conversions, which must pass: networks in every dtype, 1,200 random batch normalisations and 600
+random layers of other kinds, all there and back.
 """
 
 from __future__ import annotations

@@ -20,10 +20,9 @@ PARTS: dict[str, tuple[str, Sequence[Sequence[int]]]] = {
 
 def of_weights(scene: Scene) -> Iterator[Fault]:
     """Weights as another layout has them, under the shape that is expected."""
-    for name in scene.others:
+    weights = [name for name in scene.others if scene.tensors[name].ndim > 1]
+    for name in scene.sample(weights, 6 * scene.layers):
         right, victim = scene.tensors[name], scene.owner(name)
-        if right.ndim < 2:
-            continue
 
         def fault(family: str, values: Array, words: str, name: str = name, victim: str = victim) -> Fault:
             return setting(family, name, {victim: (words,)}, {name: values})
