@@ -19,7 +19,6 @@ Every question is answered in the time that the names' depth takes, whatever the
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -85,7 +84,7 @@ class _Run:
 
     weights: list[Weight] = field(default_factory=list)
     norms: int = 0
-    taken: Counter[tuple[int, str]] = field(default_factory=Counter)
+    taken: dict[tuple[int, str], int] = field(default_factory=dict)
 
     @cached_property
     def below(self) -> dict[tuple[int, str], _Feeders]:
@@ -109,9 +108,9 @@ class _Run:
         if found is None:
             return None
         for place in places[found + 1 :]:
-            self.taken[place] += 1
+            self.taken[place] = self.taken.get(place, 0) + 1
         feeders = self.below[places[found]]
-        return feeders if self.taken[places[found]] < len(feeders.weights) else None
+        return feeders if self.taken.get(places[found], 0) < len(feeders.weights) else None
 
 
 class Neighbourhood:

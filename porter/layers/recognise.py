@@ -210,7 +210,7 @@ class _Recogniser:
 
     def _cells_named_bn2d(self, specs: list[TensorSpec]) -> set[str]:
         """Paths called bn2d of which a network, the user or the record speaks: no inner cells of a BatchNorm3d."""
-        if self.dialect != "mindspore":
+        if self.dialect != "mindspore" or self.said.is_silent:
             return set()
         paths = {spec.name.rpartition(".")[0] for spec in specs}
         return {path for path in paths if path.rpartition(".")[2] == "bn2d" and self.said.is_a_layer(path)}

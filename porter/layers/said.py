@@ -21,6 +21,7 @@ class Said:
     """The user, the network on either side, the pickled module in a file and the record of its conversion.
 
     Attributes:
+        is_silent: whether nobody says anything of any layer.
         modules: of the network on the file's side, or of the pickled module: path in the file -> facts, in order.
     """
 
@@ -30,7 +31,7 @@ class Said:
         self._network = {hints.wrapper + facts.name: facts for facts in hints.network}
         self._pickled = {facts.name: facts for facts in checkpoint.modules}
         self.modules: Mapping[str, ModuleFacts] = self._network or self._pickled
-        self._is_silent = hints.are_silent and not self._pickled
+        self.is_silent = hints.are_silent and not self._pickled
         self._patterns_used: set[str] = set()
         self._assumed: dict[tuple[bool, bool], Settings] = {}
 
@@ -63,7 +64,7 @@ class Said:
 
     def names(self, kind: Kind, name: str) -> bool:
         """Whether the user, a network or the record names this very kind."""
-        if self._is_silent:
+        if self.is_silent:
             return False
         there = self._hints.counterpart(name)
         said = (self._class(name), self._record(name))
@@ -82,7 +83,7 @@ class Said:
             possible: the likely kinds.
             fitting: the kinds that names and shapes allow.
         """
-        if self._is_silent:
+        if self.is_silent:
             return []
         by_class = self._class(name) or self._own_class(name, group, possible)
         if by_class and not possible and all(kind.keeps_names for kind in by_class.kinds):
@@ -189,7 +190,7 @@ class Said:
             slots: of the layer in the file.
         """
         own = "mean" in slots, "gamma" in slots
-        if not self._is_silent:
+        if not self.is_silent:
             known, target = self._known_settings(name), self._target_settings(name)
             if known or target:
                 return self._completed(known or Settings(), target, *own)

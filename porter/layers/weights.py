@@ -70,7 +70,7 @@ def weights_of(groups: Mapping[str, Group], dialect: Dialect) -> dict[str, Weigh
             shapes[shape] += times
     network = _Shapes(shapes, dialect)
     weights = {form: _weight(form, network) for form in forms}
-    return {name: weight._replace(name=name) for name, group in groups.items() if (weight := weights[group.form])}
+    return {name: Weight(name, *weight[1:]) for name, group in groups.items() if (weight := weights[group.form])}
 
 
 def _weight_shape(form: Form) -> Shape | None:
