@@ -6,6 +6,7 @@ has get one of their own. Names, shapes and created values come from the layer r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -77,8 +78,10 @@ class Plan:
     def targets(self) -> list[TensorSpec]:
         return [step.target for step in self.steps if step.target]
 
-    def count(self, fate: Fate) -> int:
-        return sum(step.fate == fate for step in self.steps)
+    @property
+    def fates(self) -> Counter[Fate]:
+        """How many steps have which fate."""
+        return Counter(step.fate for step in self.steps)
 
 
 def strip_prefix(plan: Plan, prefix: str) -> Plan:

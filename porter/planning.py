@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from porter.formats.dtypes import FLOAT32, INT64, TEXT, DType
@@ -53,7 +53,6 @@ class _Planner:
         """In the source's order; what is created for a layer follows the last of its tensors."""
         moved: dict[str, Step] = {}
         created: dict[str | None, list[Step]] = {}
-        position = {name: i for i, name in enumerate(self.specs)}
         for layer in self.layers:
             path = layer.path_in(self.to, came_from=self.from_)
             template = _template(_Case.of(layer, path), self.from_, self.to)
@@ -61,7 +60,7 @@ class _Planner:
             for slot, name in layer.tensors.items():
                 moved[name] = self._moved(layer, self.specs[name], prefix, template.moves[slot])
             if template.created:
-                last = max(layer.tensors.values(), key=position.__getitem__, default=None)
+                last = max(layer.tensors.values(), key=self._position.__getitem__, default=None)
                 created.setdefault(last, []).extend(self._created(layer, prefix, template))
         steps = []
         for name, spec in self.specs.items():
@@ -69,6 +68,10 @@ class _Planner:
             if name in created:
                 steps += created[name]
         return [*steps, *created.get(None, ())]
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.specs)}
 
     def _moved(self, layer: Layer, spec: TensorSpec, prefix: str, move: _Move) -> Step:
         name, dtype, shape = spec
@@ -79,6 +82,8 @@ class _Planner:
         leaf, fate, reason, reshaped = move
         if leaf is None:
             return Step(spec, None, fate, reason, layer=layer.name)
+        if fate == "copied":
+            return Step(spec, spec, fate, reason, layer=layer.name)
         if reshaped:
             shape = reshaped.shape_in(self.to, shape, came_from=self.from_)
         return Step(spec, TensorSpec(prefix + leaf, dtype, shape), fate, reason, layer=layer.name)

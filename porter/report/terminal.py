@@ -53,7 +53,8 @@ def show_conversion(conversion: Conversion, *, verbose: bool) -> None:
     if conversion.written is None or verbose:
         console.print(_plan_table(plan, verbose))
     source = conversion.source.checkpoint
-    fates = ", ".join(f"{plan.count(fate)} {fate}" for fate in _FATES if plan.count(fate))
+    counts = plan.fates
+    fates = ", ".join(f"{counts[fate]} {fate}" for fate in _FATES if counts[fate])
     kinds = Counter(layer.kind_name for layer in conversion.source.layers if layer.kinds[0].family == "BatchNorm")
     norms = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no batch normalisation"
     console.print(
