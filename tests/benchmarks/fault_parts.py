@@ -85,7 +85,7 @@ def scores(parts: list[Part], jobs: int, on_part: Callable[[Score], None]) -> li
 
 
 def _in_step() -> None:
-    """Start kernels at once: MindSpore's threads wait for each other in loops, which takes the processors from others."""
+    """Start kernels at once: MindSpore's threads wait for each other in loops, which takes the processors away."""
     mindspore.set_context(pynative_synchronize=True)
 
 

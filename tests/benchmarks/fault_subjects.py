@@ -168,8 +168,9 @@ def trained(module: nn.Module) -> nn.Module:
     """A network with values as training leaves them, each normalisation its own."""
     with torch.no_grad():
         for layer in module.modules():
-            if isinstance(getattr(layer, "bias", None), torch.Tensor):
-                layer.bias.normal_(0, 0.2)
+            for name, parameter in layer.named_parameters(recurse=False):
+                if "bias" in name:
+                    parameter.normal_(0, 0.2)
             if "Norm" in type(layer).__name__ and layer.weight is not None:
                 layer.weight.uniform_(0.5, 1.5)
             if isinstance(layer, nn.PReLU):

@@ -59,7 +59,8 @@ class Scene:
 
     def norm(self, layer: Any) -> dict[str, str]:
         """Slot -> tensor of the output, of a batch normalisation's parameters; its counter left out."""
-        return {slot: name for slot, name in self.subject.tensors(layer).items() if slot in SLOTS}
+        names = self.subject.tensors(layer)
+        return {slot: names[slot] for slot in SLOTS if slot in names}
 
     @cached_property
     def others(self) -> list[str]:
