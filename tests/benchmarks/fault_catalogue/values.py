@@ -73,7 +73,8 @@ def _of_a_tensor(scene: Scene, victim: str, name: str, leaf: str) -> Iterator[Fa
         pattern = f"{leaf} {words}".strip()
         if constant(right):
             pattern = r"is .* where .* was expected (in every channel|throughout)"
-        elif wrong == 1 or (wrong <= FEW and 2 * wrong < right.size):  # a small change that most values do not show in their dtype
+        elif wrong == 1 or (wrong <= FEW and 2 * wrong < right.size):
+            # A small change that most values do not show in their dtype.
             pattern = rf"{leaf}\[.*\] is .* where .* was expected"
         return setting(family, f"{name}: {detail}", {victim: (pattern,)}, {name: values})
 
