@@ -20,6 +20,7 @@ from porter.formats.dtypes import BY_NAME
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import KINDS, Dialect
 from porter.layers.model import Layer
+from porter.verification.bounds import stored
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "video_resnet"
 
@@ -120,7 +121,7 @@ class Subject:
 class Tensors:
     """The tensors of an output file in memory; what is assigned is what `write` writes, byte for byte.
 
-    bfloat16 is held as float32, whose lower half is cut off again when it is written.
+    bfloat16 is held as float32, rounded to what bfloat16 has.
     """
 
     def __init__(self, path: Path) -> None:
@@ -136,7 +137,9 @@ class Tensors:
         return self._values[name].copy()
 
     def __setitem__(self, name: str, values: NDArray[Any]) -> None:
-        self._values[name] = values.astype(self._values[name].dtype).reshape(self._values[name].shape)
+        right = self._values[name]
+        rounded = stored(values, "bfloat16") if self.dtype(name) == "bfloat16" else values
+        self._values[name] = rounded.astype(right.dtype).reshape(right.shape)
 
     def dtype(self, name: str) -> str:
         return self._checkpoint.tensors[name].spec.dtype.name
