@@ -115,7 +115,7 @@ def test_commands_are_taken_apart():
 
 # The README's benchmarks, and the options with which they take seconds instead of minutes.
 QUICK = {
-    "tests/benchmarks/faults.py": ["--only", "the network's settings", "--command-line", "0"],
+    "tests/benchmarks/faults.py": ["--reduced", "--only", "the network's settings"],
     "tests/benchmarks/convert.py": ["--sizes", "8", "--counts", "10", "--rounds", "1"],
     "tests/benchmarks/reading.py": ["--rounds", "1", "--only", "1,000 .safetensors"],
     "tests/benchmarks/recognition.py": ["--only", "vnet"],

@@ -112,7 +112,7 @@ def show(result: Score) -> None:
     for kind in (*sorted(result.layers), "all"):
         counted = [sum(c.values()) if kind == "all" else c[kind] for c in (result.layers, result.not_run)]
         right.add_row(kind, *(str(count or "-") for count in counted))
-    for table in (faults, right):
+    for table in (faults, right) if result.files else (faults,):
         for column in table.columns[1:]:
             column.justify = "right"
         console.print(table, "")
