@@ -21,8 +21,8 @@ _INTERVAL = 0.005
 class Job:
     """A command to measure; `outputs` are removed before every run, outside of the time.
 
-    `memory` bytes are at hand when it starts: what a virtual machine gave back to its host costs the first who
-    touches it 3 s a GB, whoever that is.
+    `memory` bytes are touched before it starts: memory that a virtual machine gave back to its host can cost the
+    first who touches it seconds a GB, whoever that is.
     """
 
     name: str
