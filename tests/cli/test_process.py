@@ -151,7 +151,9 @@ def test_a_signal_while_a_framework_is_imported_ends_the_process(delay: float, t
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, error
-    assert error == b"interrupted\n"
+    # C++ code that is stopped while it imports Python's modules prints their traceback before it gives up.
+    assert error.endswith(b"interrupted\n")
+    assert b"fault in bnport" not in error
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
