@@ -65,9 +65,9 @@ _COUNTERS = {
     "current_iterator_step": "loss scale counter",
     "last_overflow_iterator_step": "loss scale counter",
 }
-_GROUP_LEARNING_RATE = "learning_rate_group_"
+GROUP_RATE = "learning_rate_group_"
 # What shows an optimizer: the number of an epoch may be written beside any network, which may train a `momentum`.
-_OF_AN_OPTIMIZER = ("global_step", "state_step", "step_t", "learning_rate", _GROUP_LEARNING_RATE)
+_OF_AN_OPTIMIZER = ("global_step", "state_step", "step_t", "learning_rate", GROUP_RATE)
 # Those of mindspore.experimental that have no counter: Adadelta, RMSprop and SGD have all of one row.
 _UNCOUNTED = (("accum.", "accum_update."), ("mean_grad.", "mean_square.", "moment."), ("accum.", "stat."))
 
@@ -162,6 +162,6 @@ def rename_owner(name: str, renamed: Mapping[str, str]) -> str:
 def _counter(spec: TensorSpec) -> str | None:
     if spec.shape not in ((), (1,)):
         return None
-    if spec.name.startswith(_GROUP_LEARNING_RATE):
-        return f"learning rate of group {spec.name.removeprefix(_GROUP_LEARNING_RATE)}"
+    if spec.name.startswith(GROUP_RATE):
+        return f"learning rate of group {spec.name.removeprefix(GROUP_RATE)}"
     return _COUNTERS.get(spec.name)

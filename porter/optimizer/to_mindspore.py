@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
-from porter.errors import Malformed, Undecided, Unsupported, UsageError
+from porter.errors import Malformed, Unsupported
 from porter.formats.dtypes import FLOAT32
 from porter.formats.model import OptimizerDict, TensorSpec
 from porter.formats.transfer import TensorReader
-from porter.optimizer.classes import AMSGRAD, AUTO, CLASSES, MOMENTUM, OptimizerClass
+from porter.layers.training_state import GROUP_RATE
+from porter.optimizer.choice import class_for
+from porter.optimizer.classes import AMSGRAD, MOMENTUM, OptimizerClass
 from porter.optimizer.counters import TYPES, as_count, encoded, power, read_number, shortest
 from porter.optimizer.model import Carried
 from porter.optimizer.numbering import parameters_of
 from porter.plan import Fate, Plan, Step
 from porter.source import Source
-
-_GROUP_RATE = "learning_rate_group_"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | No
     """
     assert source.checkpoint.optimizer is not None
     found, group_steps = _with_numbers(source, source.checkpoint.optimizer)
-    kind = _kind(source, found, wanted, recorded)
+    kind = class_for(source, found, wanted, recorded)
     names, notes = _parameters(plan, source, recorded, declared)
     parameters = _network_steps(plan, source, names)
     counts = _counts(source, found)
@@ -99,67 +99,6 @@ def _in_order(steps: list[Step], order: tuple[str, ...]) -> tuple[Step, ...]:
     """The steps as the MindSpore file that the source was made from had its tensors."""
     place = {name: i for i, name in enumerate(order)}
     return tuple(sorted(steps, key=lambda s: place.get(s.target.name, len(place)) if s.target else len(place)))
-
-
-def _kind(source: Source, found: OptimizerDict, wanted: str, recorded: Carried | None) -> OptimizerClass:
-    algorithms = _algorithms(source, found)
-    rows = [row for row in CLASSES.values() if row.torch in algorithms]
-    if wanted != AUTO:
-        fitting = [row for row in rows if row.name == wanted]
-        if not fitting:
-            expected = ", ".join(row.name for row in rows)
-            raise UsageError("takes no such state", entry=f"--optimizer={wanted}", expected=expected)
-        return fitting[0]
-    if recorded and recorded.name in {row.name for row in rows}:
-        return CLASSES[recorded.name]
-    if len(algorithms) > 1:
-        raise Undecided(
-            "Adam's state or AdamW's: a file from before PyTorch 2.6 does not say",
-            file=source.checkpoint.path,
-            entry=found.key,
-            hint="Say it with --optimizer=Adam or --optimizer=experimental.AdamW.",
-        )
-    return rows[0]
-
-
-def _algorithms(source: Source, found: OptimizerDict) -> tuple[str, ...]:
-    """Whose settings the groups have: torch/optim/{sgd,adam,adamw}.py."""
-    settings = set.intersection(*map(set, found.param_groups)) if found.param_groups else set()
-    if settings >= _SGD:
-        _check(source, found, ("momentum", "dampening", "weight_decay"))
-        return ("SGD",)
-    if settings >= _ADAM and "momentum_decay" not in settings:
-        _check(source, found, ("eps", "weight_decay"))
-        decoupled = found.param_groups[0].get("decoupled_weight_decay")
-        return ("Adam", "AdamW") if decoupled is None else ("AdamW",) if decoupled else ("Adam",)
-    raise Unsupported(
-        "the state of this optimizer cannot be carried",
-        file=source.checkpoint.path,
-        entry=found.key,
-        expected="SGD, Adam or AdamW",
-        found=f"settings {', '.join(sorted(settings - {'params', 'lr'}))}",
-        hint="Leave --optimizer out to convert the network alone.",
-    )
-
-
-_SGD = {"momentum", "dampening", "nesterov", "weight_decay"}
-_ADAM = {"betas", "eps", "weight_decay", "amsgrad"}
-
-
-def _check(source: Source, found: OptimizerDict, numbers: tuple[str, ...]) -> None:
-    """The settings that decide what is written are numbers, and betas two below 1."""
-    for i, group in enumerate(found.param_groups):
-        betas = group.get("betas", (0, 0))
-        wrong = [name for name in numbers if type(group[name]) not in (int, float)]
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(_is_below_1(b) for b in betas):
-            wrong.append("betas")
-        if wrong:
-            entry = f"{found.key}.param_groups.{i}.{wrong[0]}"
-            raise Malformed("is no such setting", file=source.checkpoint.path, entry=entry, found=group[wrong[0]])
-
-
-def _is_below_1(beta: object) -> bool:
-    return isinstance(beta, (int, float)) and 0 <= beta < 1
 
 
 def _parameters(
@@ -235,7 +174,7 @@ def _rates(given: _Translation) -> Iterator[Step]:
         hint = "Save the learning rate as a number: for group in optimizer.param_groups: group['lr'] = float(...)."
         entry = f"{given.found.key}.param_groups.{missing}.lr"
         raise Unsupported("the learning rate is no plain number", entry=entry, hint=hint)
-    names = ["learning_rate"] if len(set(rates)) == 1 else [f"{_GROUP_RATE}{i}" for i in range(len(rates))]
+    names = ["learning_rate"] if len(set(rates)) == 1 else [f"{GROUP_RATE}{i}" for i in range(len(rates))]
     for name, rate in zip(names, rates, strict=False):
         data = encoded(dtype, rate)  # type: ignore[arg-type]
         reason = "PyTorch's lr, of param_groups"

@@ -10,7 +10,7 @@ from porter.errors import Undecided, Unsupported, UsageError
 from porter.formats.dtypes import FLOAT32
 from porter.formats.model import TensorSpec
 from porter.formats.transfer import TensorReader
-from porter.layers.training_state import MOMENT_PREFIXES
+from porter.layers.training_state import GROUP_RATE, MOMENT_PREFIXES
 from porter.optimizer.classes import AMSGRAD, AUTO, CLASSES, DEFAULTS, OptimizerClass
 from porter.optimizer.counters import TYPES, as_count, beta_of, encoded, read_number, shortest
 from porter.optimizer.model import Carried
@@ -19,7 +19,6 @@ from porter.plan import Fate, Plan, Step
 from porter.source import Source
 
 KEY = "optimizer"
-_GROUP_RATE = "learning_rate_group_"
 # A count at which AdamW's bias correction is 1 in float32, with any usual betas.
 _LONG_PAST = 1_000_000.0
 
@@ -79,7 +78,7 @@ def _network_step(step: Step, taken: Mapping[str, Step], source: Source, kind: O
     name = step.source.name if step.source else ""
     if name in taken:
         return None
-    if name in kind.counters or name.startswith(_GROUP_RATE):
+    if name in kind.counters or name.startswith(GROUP_RATE):
         return step._replace(reason="restated in PyTorch's step and param_groups", optimizer=True)
     if name in source.left_out:
         return step._replace(optimizer=True)
@@ -219,11 +218,11 @@ def _groups(found: _Translation, recorded: Carried | None) -> tuple[tuple[dict[s
     if recorded and list(recorded.parameters) == names:
         groups = [dict(group) for group in recorded.param_groups]
         return tuple({**group, "lr": _rate(found, i, group["lr"])} for i, group in enumerate(groups)), []
-    if any(name.startswith(_GROUP_RATE) for name in found.source.left_out):
+    if any(name.startswith(GROUP_RATE) for name in found.source.left_out):
         raise Unsupported(
             "which parameters have which of its learning rates is not in the file",
             file=found.source.checkpoint.path,
-            entry=f"{_GROUP_RATE}0",
+            entry=f"{GROUP_RATE}0",
             hint="Leave --optimizer out, or name the record of the conversion that wrote it with --record.",
         )
     defaults = DEFAULTS[found.kind.torch]
@@ -267,7 +266,7 @@ def _has_maximum(found: _Translation, parameter: Step) -> bool:
 
 def _rate(found: _Translation, group: int, before: float | None) -> float | None:
     """The learning rate of a group; `before` where the file has none, or the same in float32."""
-    name = f"{_GROUP_RATE}{group}"
+    name = f"{GROUP_RATE}{group}"
     name = name if name in found.source.left_out else "learning_rate"
     if name not in found.source.left_out:
         return before
@@ -285,5 +284,5 @@ def _lost(found: _Translation, taken: Mapping[str, Step]) -> Iterator[str]:
     if found.source.left_out.get("learning_rate") and found.source.checkpoint.tensors["learning_rate"].spec.shape:
         yield "learning_rate is a schedule: `lr` is its rate of the step to come, the schedule itself is not carried"
     for name, what in found.source.left_out.items():
-        if name not in taken and name not in found.kind.counters and not name.startswith(_GROUP_RATE):
+        if name not in taken and name not in found.kind.counters and not name.startswith(GROUP_RATE):
             yield f"{name} ({what}): not carried"
