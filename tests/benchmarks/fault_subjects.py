@@ -218,7 +218,7 @@ def back(name: str, folder: Path, seed: int = 0, dtype: str = "float32") -> Subj
     """The way back of `there` to PyTorch, whose batch normalisations count their batches."""
     first = there(name, folder, seed, dtype)
     output = first.output.with_suffix(".safetensors")
-    return converted(f"{first.name}, back", first.output, output, to="torch")
+    return converted(f"{first.name}, back", first.output, output, dtype=dtype, to="torch")
 
 
 def converted(
