@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -192,25 +192,44 @@ def calm_the_log() -> None:
 
 @contextmanager
 def execution(mode: MindSporeMode) -> Iterator[None]:
-    """Run in `mode` and restore the mode of before.
+    """Run in `mode`, each operation waited for, and restore what was before.
 
-    A failing graph compilation leaves rank_N/om/analyze_fail.ir in the working folder; MS_OM_PATH sends it elsewhere.
+    Not waited for, MindSpore's threads wait for each other in loops that keep the processors busy: small layers then
+    take twice as long, and more where others want the processors, too.
     """
     import mindspore
 
-    wanted = mindspore.PYNATIVE_MODE if mode == "pynative" else mindspore.GRAPH_MODE
-    before = mindspore.get_context("mode")
-    if wanted == before == mindspore.PYNATIVE_MODE:
+    graph = mode == "graph"
+    wanted = mindspore.GRAPH_MODE if graph else mindspore.PYNATIVE_MODE
+    with _graph_files() if graph else nullcontext(), _context(mode=wanted, pynative_synchronize=True):
         yield
-        return
+
+
+@contextmanager
+def _context(**wanted: Any) -> Iterator[None]:
+    """Settings of mindspore.set_context, for a while."""
+    import mindspore
+
+    before = {name: mindspore.get_context(name) for name in wanted}
+    changed = {name: value for name, value in wanted.items() if value != before[name]}
+    if changed:
+        mindspore.set_context(**changed)
+    try:
+        yield
+    finally:
+        if changed:
+            mindspore.set_context(**{name: before[name] for name in changed})
+
+
+@contextmanager
+def _graph_files() -> Iterator[None]:
+    """A failing compilation leaves rank_N/om/analyze_fail.ir in the working folder; MS_OM_PATH sends it elsewhere."""
     kept = os.environ.get("MS_OM_PATH")
     with TemporaryDirectory(prefix="bnport-") as folder:
         os.environ["MS_OM_PATH"] = folder
-        mindspore.set_context(mode=wanted)
         try:
             yield
         finally:
-            mindspore.set_context(mode=before)
             if kept is None:
                 del os.environ["MS_OM_PATH"]
             else:

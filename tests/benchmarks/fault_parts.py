@@ -18,7 +18,6 @@ from pathlib import Path
 
 import fault_catalogue
 import fault_subjects
-import mindspore
 import numpy as np
 import random_layers
 import wrong_settings
@@ -77,16 +76,11 @@ def scores(parts: list[Part], jobs: int, on_part: Callable[[Score], None]) -> li
             on_part(found[-1])
         return found
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started: each has one of the processors
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _in_step) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         waiting = [pool.submit(part.score) for part in parts]
         for done in as_completed(waiting):
             on_part(done.result())
         return [future.result() for future in waiting]
-
-
-def _in_step() -> None:
-    """Start kernels at once: MindSpore's threads wait for each other in loops, which takes the processors away."""
-    mindspore.set_context(pynative_synchronize=True)
 
 
 def all_parts(choice: Choice) -> list[Part]:
