@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from porter.errors import Malformed
 from porter.formats.model import Extent, Layout, Slot
 from porter.formats.transfer import Chunk, StoredBytes, TensorReader
 
+# For what every tensor has one of: past the Python function that is a NamedTuple's constructor.
+_new = tuple.__new__
+
 
 class Literal(NamedTuple):
-    """Bytes of the output that are no tensor's."""
+    """Bytes of the output that are known by now: no tensor's, or all those of the tensor `name`."""
 
     offset: int
     length: int
     data: bytes
+    name: str | None = None
 
 
 class Piece(NamedTuple):
-    """Bytes of tensor `name` from its byte `start` on: `length` bytes that lie at `at` of `extent`."""
+    """Bytes of tensor `name` from its byte `start` on: `length` bytes that lie at `at` of `extent`.
+
+    The extent is one of those of `stored`.
+    """
 
     offset: int
     length: int
     name: str
     start: int
-    reader: TensorReader
+    stored: StoredBytes
     extent: Extent
     at: int
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the tensor, which lies in one stretch."""
+        return len(self.stored.extents) == 1 and self.length == self.extent.length
+
+    @property
     def way(self) -> tuple[TensorReader, int, int]:
         """What is the same of pieces that lie in the source as they do in the output."""
-        return self.reader, self.extent.file, self.extent.offset + self.at - self.offset
+        return self.stored.reader, self.extent.file, self.extent.offset + self.at - self.offset
 
 
-@dataclass
-class Region:
+class Region(NamedTuple):
     """Bytes that are written together: parts that follow each other from `offset` on."""
 
     offset: int
-    length: int = 0
-    parts: list[Literal | Piece] = field(default_factory=list)
+    length: int
+    parts: Sequence[Literal | Piece]
 
     @property
     def origin(self) -> tuple[TensorReader, Extent] | None:
@@ -52,7 +62,7 @@ class Region:
             return None
         if any(not isinstance(part, Piece) or part.way != first.way for part in self.parts):
             return None
-        return first.reader, Extent(first.extent.file, first.extent.offset + first.at, self.length)
+        return first.stored.reader, Extent(first.extent.file, first.extent.offset + first.at, self.length)
 
 
 class Stream(NamedTuple):
@@ -67,25 +77,26 @@ def regions(layout: Layout, chunks_of: Callable[[str], Iterable[Chunk]], size: i
 
     Args:
         layout: of the output.
-        chunks_of: the C-order bytes of a tensor, by name; called once for each tensor.
+        chunks_of: the C-order bytes of a tensor, by name; called once for each tensor. A list holds all of them.
         size: in bytes.
 
     Raises, while it is iterated:
         Malformed: a stored tensor's bytes are not as many as its slots hold.
     """
-    region = Region(0)
+    start, end, parts = 0, 0, list[Literal | Piece]()
     for part in _parts(layout, chunks_of, size):
         if isinstance(part, Stream):
             yield part
             continue
-        if part.offset != region.offset + region.length or part.offset % size == 0:
-            if region.parts:
-                yield region
-            region = Region(part.offset)
-        region.parts.append(part)
-        region.length += part.length
-    if region.parts:
-        yield region
+        offset, length = part[:2]
+        if offset != end or offset % size == 0:
+            if parts:
+                yield Region(start, end - start, parts)
+            start, parts = offset, []
+        parts.append(part)
+        end = offset + length
+    if parts:
+        yield Region(start, end - start, parts)
 
 
 def other_length(name: str, slots: Sequence[Slot], found: object) -> Malformed:
@@ -99,13 +110,21 @@ def _parts(
     literals = _Literals(layout.literals, size)
     for name, slots in layout.slots.items():
         content = chunks_of(name)
-        if not isinstance(content, StoredBytes):
+        if isinstance(content, StoredBytes):
+            for piece in _pieces(name, content, slots, size):
+                yield from literals.before(piece.offset)
+                yield piece
+        elif isinstance(content, list) and _fits(data := b"".join(content), slots, size):
+            yield from literals.before(slots[0].offset)
+            yield Literal(slots[0].offset, len(data), data, name)
+        else:
             yield Stream(name, content)
-            continue
-        for piece in _pieces(name, content, slots, size):
-            yield from literals.before(piece.offset)
-            yield piece
     yield from literals.before(layout.size)
+
+
+def _fits(data: bytes, slots: Sequence[Slot], size: int) -> bool:
+    """Whether a tensor's bytes have one slot, in one region."""
+    return len(slots) == 1 and 0 < len(data) == slots[0].length <= size - slots[0].offset % size
 
 
 class _Literals:
@@ -116,29 +135,40 @@ class _Literals:
         self._next = next(self._remaining, None)
         self._size = size
 
-    def before(self, end: int) -> Iterator[Literal]:
+    def before(self, end: int) -> list[Literal]:
         """Those that begin before offset `end`, cut at multiples of the regions' size."""
+        found = []
         while self._next and self._next[0] < end:
             offset, data = self._next
-            while data:
-                room = self._size - offset % self._size
-                yield Literal(offset, min(room, len(data)), data[:room])
+            while len(data) > (room := self._size - offset % self._size):
+                found.append(Literal(offset, room, data[:room]))
                 offset, data = offset + room, data[room:]
+            if data:
+                found.append(_new(Literal, (offset, len(data), data, None)))
             self._next = next(self._remaining, None)
+        return found
 
 
-def _pieces(name: str, stored: StoredBytes, slots: Sequence[Slot], size: int) -> Iterator[Piece]:
+def _pieces(name: str, stored: StoredBytes, slots: Sequence[Slot], size: int) -> Sequence[Piece]:
     """A tensor's bytes, cut where an extent, a slot or a region ends."""
+    if len(slots) == len(stored.extents) == 1:
+        (offset, length), extent = slots[0], stored.extents[0]
+        if 0 < length == extent[2] <= size - offset % size:
+            return (_new(Piece, (offset, length, name, 0, stored, extent, 0)),)
     found = sum([extent.length for extent in stored.extents])
     if found != sum([slot.length for slot in slots]):
         raise other_length(name, slots, found)
+    return list(_cut(name, stored, slots, size))
+
+
+def _cut(name: str, stored: StoredBytes, slots: Sequence[Slot], size: int) -> Iterator[Piece]:
     extents = iter([extent for extent in stored.extents if extent.length])
     extent, at, start = next(extents, None), 0, 0
     for slot in slots:
         offset, end = slot.offset, slot.offset + slot.length
         while offset < end and extent:
             length = min(end - offset, extent.length - at, size - offset % size)
-            yield Piece(offset, length, name, start, stored.reader, extent, at)
+            yield Piece(offset, length, name, start, stored, extent, at)
             offset, at, start = offset + length, at + length, start + length
             if at == extent.length:
                 extent, at = next(extents, None), 0

@@ -229,7 +229,7 @@ class TensorReader(AbstractContextManager["TensorReader"]):
             return self._descriptors[file]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class StoredBytes:
     """A tensor's bytes as they lie in a file; iterating reads them, CHUNK_BYTES at a time."""
 

@@ -106,11 +106,14 @@ class _Work:
         self.errors: list[Exception] = []
         self._descriptor = descriptor
         self._layout = layout
+        # Most tensors are small and copied at once. Of the others the CRC-32s of their pieces are known.
+        self._whole: dict[str, int] = {}
+        self._crcs: dict[str, list[_Crc]] = {}
         self._stored: dict[str, StoredBytes] = {}
-        self._crcs: dict[str, list[_Crc]] = {name: [] for name in layout.slots}
-        self._inserted: set[str] = set()
+        # Of the whole ones, those for whose CRC-32 the place was in an earlier region.
+        self._behind: set[str] = set()
         self._lock = threading.Lock()
-        self._regions = regions(layout, self._noting_stored(chunks_of), REGION_BYTES)
+        self._regions = regions(layout, chunks_of, REGION_BYTES)
         self._shares = True
 
     def run_or_fail(self) -> None:
@@ -143,27 +146,17 @@ class _Work:
         if self._layout.finish:
             slots = self._layout.slots.items()
             checksums = {name: self._combined(name, [slot.length for slot in places]) for name, places in slots}
-            for name in self._layout.crc_at.keys() - self._inserted:
-                _write_all(self._descriptor, _CRC.pack(checksums[name][0]), self._layout.crc_at[name])
+            for name, at in self._layout.crc_at.items():
+                if name not in self._whole or name in self._behind:
+                    _write_all(self._descriptor, _CRC.pack(checksums[name][0]), at)
             for offset, data in self._layout.finish(checksums):
                 _write_all(self._descriptor, data, offset)
-
-    def _noting_stored(self, chunks_of: Callable[[str], Iterable[Chunk]]) -> Callable[[str], Iterable[Chunk]]:
-        """`chunks_of` that remembers what is copied, and may have been promised a CRC-32."""
-
-        def noted(name: str) -> Iterable[Chunk]:
-            content = chunks_of(name)
-            if isinstance(content, StoredBytes):
-                self._stored[name] = content
-            return content
-
-        return noted
 
     def _write(self, region: Region, buffer: memoryview) -> int:
         """Write a region; how many bytes of tensors it holds."""
         if not self._share(region):
             self._write_through(buffer, region)
-        return sum([part.length for part in region.parts if isinstance(part, Piece)])
+        return sum([part.length for part in region.parts if isinstance(part, Piece) or part.name is not None])
 
     def _share(self, region: Region) -> bool:
         """Whether the region now shares the blocks of the file in which it lies in one stretch, its bytes unread."""
@@ -186,15 +179,16 @@ class _Work:
             place = view[at : at + part.length]
             if isinstance(part, Literal):
                 place[:] = part.data
+                if part.name is not None and self._layout.finish:
+                    self._take_whole_crc(part.name, crc32(place), region, view)
             else:
                 pieces.append((part, place))
             at += part.length
-        for reader, wanted in groupby(pieces, lambda pair: pair[0].reader):
-            reader.read_all([Wanted(place, piece.extent, piece.at) for piece, place in wanted])
+        for reader, wanted in groupby(pieces, lambda pair: pair[0].stored.reader):
+            reader.read_all([tuple.__new__(Wanted, (place, piece[5], piece[6])) for piece, place in wanted])
         for piece, place in pieces:
-            if self._layout.finish or piece.reader.promises(piece.extent):
-                crc = self._note(piece.name, piece.start, place)
-                self._insert(crc, piece, region, view)
+            if self._layout.finish or piece.stored.reader.promises(piece.extent):
+                self._take_crc(piece, place, region, view)
         _write_all(self._descriptor, view, region.offset)
 
     def _pour(self, stream: Stream) -> int:
@@ -219,24 +213,34 @@ class _Work:
             raise other_length(name, slots, start)
         return start
 
-    def _note(self, name: str, start: int, data: memoryview) -> int:
-        crc = crc32(data)
-        self._crcs[name].append(_Crc(start, len(data), crc))
-        return crc
+    def _take_crc(self, piece: Piece, place: memoryview, region: Region, view: memoryview) -> None:
+        """Compare the CRC-32 of a piece that is a whole tensor with what is promised; note that of any other."""
+        if not piece.is_whole:
+            self._stored[piece.name] = piece.stored
+            self._note(piece.name, piece.start, place)
+            return
+        crc = crc32(place)
+        piece.stored.reader.confirm(piece.extent, crc)
+        if self._layout.finish:
+            self._take_whole_crc(piece.name, crc, region, view)
 
-    def _insert(self, crc: int, piece: Piece, region: Region, view: memoryview) -> None:
-        """Put the CRC-32 of a piece that is a whole slot where it belongs, if that is in the same region."""
-        at = self._layout.crc_at.get(piece.name, -1)
-        if at >= region.offset and piece.length == self._layout.slots[piece.name][0].length:
-            _CRC.pack_into(view, at - region.offset, crc)
-            self._inserted.add(piece.name)
+    def _take_whole_crc(self, name: str, crc: int, region: Region, view: memoryview) -> None:
+        """Keep the CRC-32 of a tensor, and put it where it belongs in the output if that is in the same region."""
+        self._whole[name] = crc
+        at = self._layout.crc_at.get(name, -1) - region.offset
+        if at >= 0:
+            _CRC.pack_into(view, at, crc)
+        else:
+            self._behind.add(name)
+
+    def _note(self, name: str, start: int, data: memoryview) -> None:
+        self._crcs.setdefault(name, []).append(_Crc(start, len(data), crc32(data)))
 
     def _combined(self, name: str, lengths: Sequence[int]) -> tuple[int, ...]:
         """The CRC-32s of the consecutive stretches of a tensor that have these lengths in bytes."""
-        known = self._crcs[name]
-        if len(known) == len(lengths) == 1:
-            return (known[0].crc,)
-        pieces = iter(sorted(known))
+        if name in self._whole:
+            return tuple([self._whole[name] if length else 0 for length in lengths])
+        pieces = iter(sorted(self._crcs.get(name, ())))
         combined = []
         for length in lengths:
             whole, done = 0, 0

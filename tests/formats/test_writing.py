@@ -108,7 +108,10 @@ class Case:
 
             def chunks_of(name: str) -> Iterable[Chunk]:
                 chunks = reader.chunks(name)
-                return (bytes(chunk) for chunk in chunks) if name in self.streamed else chunks
+                if name not in self.streamed:
+                    return chunks
+                made = (bytes(chunk) for chunk in chunks)
+                return list(made) if int(name) % 2 else made
 
             descriptor = os.open(output, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             try:
@@ -193,10 +196,15 @@ def test_what_is_checked_is_read(tmp_path: Path, checksums: bool, promises: bool
         assert case.write(checksums=checksums, promises=promises) == case.whole(checksums=checksums)
 
 
-def test_a_damaged_byte_is_found_in_whichever_piece_it_lies(tmp_path: Path) -> None:
-    case = Case(tmp_path, [(bytes(range(50)), [20], [7, 30], False)])
+@pytest.mark.parametrize(
+    ("content", "extents", "slots", "ends"), [(50, [20], [7, 30], (4, 23, 27, 56)), (4, [], [], (4, 7))]
+)
+def test_a_damaged_byte_is_found_in_whichever_piece_it_lies(
+    tmp_path: Path, content: int, extents: list[int], slots: list[int], ends: Sequence[int]
+) -> None:
+    case = Case(tmp_path, [(bytes(range(content)), extents, slots, False)])
     sound = case.path.read_bytes()
-    for at in (4, 23, 27, 56):  # first and last byte of each extent
+    for at in ends:  # first and last byte of each extent
         case.path.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
         with pytest.raises(ChecksumMismatch):
             case.write(checksums=False)
