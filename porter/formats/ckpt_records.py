@@ -224,12 +224,19 @@ def _text(window: Window, start: int, end: int) -> str:
 
 def record_head(spec: TensorSpec, length: int) -> bytes:
     """The bytes of a record up to its content of `length` bytes."""
-    name, tensor = utf8(spec.name), _tensor_head_bytes(spec.dtype, spec.shape, length)
-    value = write_bytes_head(TAG, len(name)) + name + write_bytes_head(TENSOR, len(tensor) + length) + tensor
-    return write_bytes_head(VALUE, len(value) + length) + value
+    name = utf8(spec.name)
+    before, after = _around_name(spec.dtype, spec.shape, length, len(name))
+    return before + name + after
 
 
 @lru_cache(maxsize=1024)
+def _around_name(dtype: DType, shape: tuple[int, ...], length: int, name_bytes: int) -> tuple[bytes, bytes]:
+    """What stands before and behind a record's name in its head."""
+    tensor = _tensor_head_bytes(dtype, shape, length)
+    before, after = write_bytes_head(TAG, name_bytes), write_bytes_head(TENSOR, len(tensor) + length) + tensor
+    return write_bytes_head(VALUE, len(before) + name_bytes + len(after) + length) + before, after
+
+
 def _tensor_head_bytes(dtype: DType, shape: tuple[int, ...], length: int) -> bytes:
     """The bytes of a TensorProto up to its content of `length` bytes."""
     assert dtype.mindspore is not None

@@ -171,12 +171,12 @@ def layout(specs: Sequence[TensorSpec], *, crc: bool = False) -> Layout:
     position = 0
     for spec in specs:
         _check_writable(spec)
-        slices = []
-        for start in range(0, spec.nbytes or 1, SLICE_BYTES):
-            length = min(SLICE_BYTES, spec.nbytes - start)
+        slices, nbytes = [], spec.nbytes
+        for start in range(0, nbytes or 1, SLICE_BYTES):
+            length = min(SLICE_BYTES, nbytes - start)
             head = record_head(spec, length)
             literals.append((position, head))
-            slices.append(Slot(position + len(head), length))
+            slices.append(_new(Slot, (position + len(head), length)))
             position += len(head) + length
         slots[spec.name] = tuple(slices)
     if not crc:
