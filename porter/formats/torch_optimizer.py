@@ -138,7 +138,7 @@ def _groups(
             elif type(name) is str and _is_plain(plain):
                 settings[name] = plain
             else:
-                left_out.append(LeftOut(where, type(setting).__name__))
+                left_out.append(LeftOut(where, "a tensor" if tensor else type(setting).__name__))
         numbers += params
         groups.append(settings)
     return tuple(groups), numbers, left_out

@@ -98,6 +98,11 @@ def test_two_optimizers_are_undecided(tmp_path: Path) -> None:
         opened(tmp_path, state, discriminator=dict(state, param_groups=[group()]))
 
 
+def test_a_setting_of_several_numbers_is_called_a_tensor(tmp_path: Path) -> None:
+    found = opened(tmp_path, {"state": {}, "param_groups": [group(odd=torch.zeros(2))]}).optimizer
+    assert [(entry.name, entry.what) for entry in found.left_out] == [("optimizer.param_groups.0.odd", "a tensor")]
+
+
 def test_a_list_inside_itself_and_one_shown_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     knot: list[Any] = []
     knot.append(knot)
