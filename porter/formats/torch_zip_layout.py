@@ -6,7 +6,7 @@ headers and in the directory, which are complete only when the bytes have passed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -38,15 +38,7 @@ def layout(
     state_dict = StateDictTree(specs, versions)
     tree = {"state_dict": state_dict, **beside} if beside else state_dict
     aliases = shared or {}
-    fixed = _fixed_members(pickled(tree, aliases))
-    literals: list[tuple[int, bytes]] = []
-    entries: list[bytes] = []
-    position = 0
-    for name, content in fixed.items():
-        crc = crc32(content)
-        literals.append((position, local_header(name, position, len(content), crc) + content))
-        entries.append(directory_entry(name, position, len(content), crc))
-        position += len(literals[-1][1])
+    literals, entries, position = _fixed_members(pickled(tree, aliases))
     slots: dict[str, tuple[Slot, ...]] = {}
     crc_at: dict[str, int] = {}
     directory_bytes = sum(map(len, entries))
@@ -57,22 +49,32 @@ def layout(
         crc_at[spec.name] = position + CRC_AT
         directory_bytes += directory_entry_bytes(name, position, nbytes)
         start = position + len(header)
-        slots[spec.name] = (Slot(start, nbytes),)
+        slots[spec.name] = (tuple.__new__(Slot, (start, nbytes)),)
         position = start + nbytes
     end = closing(len(literals), position, directory_bytes)
 
     def finish(checksums: SlotChecksums) -> Iterator[tuple[int, bytes]]:
-        written = [
-            directory_entry(name, crc_at[spec.name] - CRC_AT, slots[spec.name][0].length, checksums[spec.name][0])
-            for name, spec in _storages(tree, aliases)
-        ]
-        yield position, b"".join((*entries, *written, end))
+        storages = _storages(tree, aliases)
+        yield position, b"".join((*entries, *_directory_entries(storages, crc_at, slots, checksums), end))
 
     return Layout(position + directory_bytes + len(end), tuple(literals), slots, finish, crc_at)
 
 
-def _fixed_members(pickle: bytes) -> dict[bytes, bytes]:
-    """Name -> content of the members that are no storages."""
+def _directory_entries(
+    storages: Iterable[tuple[bytes, TensorSpec]],
+    crc_at: Mapping[str, int],
+    slots: Mapping[str, tuple[Slot, ...]],
+    checksums: SlotChecksums,
+) -> Iterator[bytes]:
+    for name, (key, _, _) in storages:
+        yield directory_entry(name, crc_at[key] - CRC_AT, slots[key][0].length, checksums[key][0])
+
+
+def _fixed_members(pickle: bytes) -> tuple[list[tuple[int, bytes]], list[bytes], int]:
+    """The members that are no storages: themselves, with their offsets; their directory entries; where they end."""
+    literals: list[tuple[int, bytes]] = []
+    entries: list[bytes] = []
+    position = 0
     members = {
         "data.pkl": pickle,
         ".format_version": b"1",
@@ -82,7 +84,12 @@ def _fixed_members(pickle: bytes) -> dict[bytes, bytes]:
         # Identifies the file to tools that look for copies; PyTorch makes it from names and checksums, 40 digits.
         ".data/serialization_id": b"%040d" % crc32(pickle),
     }
-    return {_FOLDER + name.encode(): content for name, content in members.items()}
+    for member, content in members.items():
+        name, crc = _FOLDER + member.encode(), crc32(content)
+        literals.append((position, local_header(name, position, len(content), crc) + content))
+        entries.append(directory_entry(name, position, len(content), crc))
+        position += len(literals[-1][1])
+    return literals, entries, position
 
 
 def _storages(tree: Any, aliases: Mapping[str, str]) -> Iterator[tuple[bytes, TensorSpec]]:
