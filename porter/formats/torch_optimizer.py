@@ -130,7 +130,8 @@ def _groups(
                 settings[name] = list(range(len(numbers), len(numbers) + len(params)))
                 continue
             where = f"{key}.param_groups.{i}.{name}".removeprefix(".")
-            plain = numpy_number(setting) if isinstance(setting, Record) else setting
+            number = numpy_number(setting) if isinstance(setting, Record) else None
+            plain = setting if number is None else number
             tensor = pickled_tensor(where, setting)
             if type(name) is str and tensor and prod(tensor.spec.shape) == 1:
                 settings[name] = tensor.spec
