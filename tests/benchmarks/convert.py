@@ -110,19 +110,18 @@ def jobs(folder: Path, peers: bool) -> list[Job]:
     def convert(source: str, output: str, *options: str) -> Job:
         arguments = [str(folder / source), "-o", str(folder / output), "--no-verify", "--quiet", *options]
         name = " ".join((f"{Path(source).suffix} -> {Path(output).suffix}", *options))
-        return Job(name, [*BNPORT, "convert", *arguments], outputs(output), size)
+        return Job(name, [*BNPORT, "convert", *arguments], outputs(output))
 
     def outputs(name: str) -> tuple[Path, Path]:
         return folder / name, folder / f"{name}.bnport.json"
 
-    size = (folder / "net.pth").stat().st_size
-    copy = Job("cp", ["cp", str(folder / "net.pth"), str(folder / "copy.pth")], [folder / "copy.pth"], size)
+    copy = Job("cp", ["cp", str(folder / "net.pth"), str(folder / "copy.pth")], [folder / "copy.pth"])
     found = [copy, *(convert(*files) for files in CONVERSIONS)]
     found.append(convert("net.pth", "out.ckpt", "--no-checksum"))
     found.append(convert("net.pth", "out.ckpt", "--dtype", "float16"))
     for name, (source, output, program) in PEERS.items() if peers else ():
         command = [sys.executable, "-c", program, str(folder / source), str(folder / output)]
-        found.append(Job(name, command, outputs(output), size))
+        found.append(Job(name, command, outputs(output)))
     return found
 
 

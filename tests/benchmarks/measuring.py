@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import statistics
 import subprocess
@@ -19,16 +18,11 @@ _INTERVAL = 0.005
 
 @dataclass(frozen=True)
 class Job:
-    """A command to measure; `outputs` are removed before every run, outside of the time.
-
-    `memory` bytes are touched before it starts: memory that a virtual machine gave back to its host can cost the
-    first who touches it seconds a GB, whoever that is.
-    """
+    """A command to measure; `outputs` are removed before and after every run, outside of the time."""
 
     name: str
     command: Sequence[str]
     outputs: Sequence[Path] = ()
-    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,13 +72,16 @@ class Cost:
 
 
 def compare(jobs: Sequence[Job], rounds: int) -> list[Cost]:
-    """Every job `rounds` times, in turn, after one run that warms the caches; the first one is what others are to."""
+    """Every job `rounds` times, in turn, each time after a run of its own that is not counted; the first is the base.
+
+    A virtual machine may give memory that lies idle back to its host, and getting it again costs seconds a GB. The
+    run before has just had, and left, the memory that the counted one needs, for `cp` as for all others.
+    """
     runs: dict[str, list[Run]] = {job.name: [] for job in jobs}
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for job in jobs:
-            run = measure(job)
-            if number:
-                runs[job.name].append(run)
+            measure(job)
+            runs[job.name].append(measure(job))
     base = statistics.median(run.seconds for run in runs[jobs[0].name])
     return [Cost.of(name, measured, base) for name, measured in runs.items()]
 
@@ -92,9 +89,7 @@ def compare(jobs: Sequence[Job], rounds: int) -> list[Cost]:
 def measure(job: Job) -> Run:
     """Run a job once, with nothing left to be written from before; ends the program where it fails."""
     os.sync()
-    for output in job.outputs:
-        output.unlink(missing_ok=True)
-    _touch(job.memory)
+    _remove(job.outputs)
     started = time.perf_counter()
     process = subprocess.Popen(job.command, stdout=subprocess.DEVNULL, env=_as_installed())
     memory = _Watched(process.pid)
@@ -105,6 +100,7 @@ def measure(job: Job) -> Run:
     peak, private = memory.stop()
     if process.wait():
         raise SystemExit(f"{' '.join(job.command)} ended with {process.returncode}")
+    _remove(job.outputs)
     return Run(
         seconds,
         peak / 1024,
@@ -114,11 +110,9 @@ def measure(job: Job) -> Run:
     )
 
 
-def _touch(size: int) -> None:
-    """Have this much memory, and give it back."""
-    with mmap.mmap(-1, max(size, 1)) as memory:
-        for at in range(0, size, mmap.PAGESIZE):
-            memory[at] = 1
+def _remove(outputs: Sequence[Path]) -> None:
+    for output in outputs:
+        output.unlink(missing_ok=True)
 
 
 def _as_installed() -> dict[str, str]:
