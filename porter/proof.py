@@ -103,6 +103,23 @@ class Proof:
     networks: bool
     circumstances: Circumstances
 
+    @property
+    def tolerances(self) -> dict[str, Option]:
+        """Those that stood in the place of the rounding-error bounds, by option."""
+        options = self.circumstances.options
+        return {f"--{name}": options[name] for name in ("atol", "rtol") if options.get(name) is not None}
+
+    @property
+    def strength(self) -> tuple[bool, ...]:
+        """What makes one proof of a file worth more than another, the most important first.
+
+        A tolerance that somebody gave can explain anything; and what whole networks say of themselves outweighs what
+        was assumed.
+        """
+        options = self.circumstances.options
+        configured = options.get("model") is not None and options.get("net") is not None
+        return not self.tolerances, self.complete, self.networks, configured
+
     @classmethod
     def of(cls, found: Verification) -> Proof | None:
         """None where something is wrong: that says nothing of the file, but of this source or these networks."""

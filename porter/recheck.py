@@ -78,11 +78,11 @@ def recheck(output: str | os.PathLike[str]) -> Recheck:
 def remember(output: str | os.PathLike[str], verification: Verification) -> None:
     """Put what was proven into the record beside `output`, where one lies there that is its own.
 
-    A complete proof of the same bytes is not given up for one that is not.
+    A stronger proof of the same bytes (`Proof.strength`) is not given up for a weaker one.
 
     Raises:
         Malformed: the record is damaged.
-        FileIOError: it cannot be written.
+        FileIOError: it cannot be read or written.
     """
     path, proof = Path(output), Proof.of(verification)
     found = record.read_beside(path) if proof else None
@@ -90,12 +90,12 @@ def remember(output: str | os.PathLike[str], verification: Verification) -> None
         return
     before = found.proof
     same = before and _bytes_of(before.circumstances.output) == _bytes_of(proof.circumstances.output)
-    if before and same and before.complete and not proof.complete:
+    if before and same and before.strength > proof.strength:
         return
     try:
         record.replace_beside(path, replace(found, proof=proof))
     except OSError as error:
-        message = f"what was proven cannot be kept: {error.strerror}"
+        message = f"cannot be written: {error.strerror}"
         raise FileIOError(message, file=record.path_beside(path)) from error
 
 

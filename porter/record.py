@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.errors import Malformed
+from porter.errors import FileIOError, Malformed
 from porter.formats.dtypes import BY_NAME, DType
 from porter.formats.model import TensorSpec
 from porter.formats.strict_json import list_of, map_of, of_type, one_of, parse_object
@@ -234,9 +234,16 @@ def read_beside(output: Path) -> Record | None:
 
     Raises:
         Malformed: it is damaged.
+        FileIOError: the operating system refused.
     """
     path = _lying_beside(output)
-    return from_json(path.read_bytes(), path) if path else None
+    if path is None:
+        return None
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise FileIOError(f"cannot be read: {error.strerror}", file=path) from error
+    return from_json(raw, path)
 
 
 def replace_beside(output: Path, record: Record) -> None:

@@ -144,3 +144,23 @@ def test_a_damaged_proof_is_refused(pair: tuple[Path, Path], damage: Any) -> Non
     beside(output).write_text(json.dumps(found), "utf-8")
     with pytest.raises(Malformed, match="is damaged"):
         recheck(output)
+
+
+@pytest.mark.parametrize("weaker", [{"atol": 1e9}, {"rtol": 0.5}, {"model": None}])
+def test_a_weaker_complete_proof_does_not_take_the_place_of_a_stronger_one(
+    pair: tuple[Path, Path], weaker: dict[str, Any]
+) -> None:
+    source, output = pair
+    right = porter.verify(source, output)
+    assert right.circumstances is not None
+
+    def with_options(**options: Any) -> Any:
+        assert right.circumstances is not None
+        told = {**right.circumstances.options, "model": "net.py:torch", "net": "net.py:mindspore", **options}
+        return replace(right, circumstances=replace(right.circumstances, options=told))
+
+    remember(output, with_options(seed=1))
+    remember(output, with_options(**weaker))
+    assert recheck(output).proof.circumstances.options["seed"] == 1
+    remember(output, with_options(seed=2))
+    assert recheck(output).proof.circumstances.options["seed"] == 2

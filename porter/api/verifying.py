@@ -20,7 +20,7 @@ from porter.api.preparing import (
 )
 from porter.destination import WriteOptions
 from porter.dialect import dialect_of
-from porter.errors import UsageError
+from porter.errors import FileIOError, Malformed, UsageError
 from porter.formats import open_checkpoint
 from porter.plan import dtype_called
 from porter.source import SourceOptions, open_source
@@ -76,8 +76,9 @@ def verify(
 
     check_settings("target-", eps=target_eps, momentum=target_momentum)
     target = Path(output)
+    unread: list[str] = []
     if not (write_options or rules):
-        write_options = recorded_options(target)
+        write_options, unread = recorded_options(target)
     given, write = with_rules(rules, source_options, write_options)
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None, names=output_names(write))
     to = write.to or dialect_of(open_checkpoint(target))
@@ -91,7 +92,7 @@ def verify(
     ready = prepared(opened, given, write, to, written=target)
     configured = TargetOptions(ready.network, target_eps, target_momentum, known.given if known else {})
     found = checked(ready, target, options or Options(), configured, inputs, on_layer, known)
-    notes = [*found.warnings, *(known.notes if known else ()), *_taken_from_the_record(write)]
+    notes = [*found.warnings, *unread, *(known.notes if known else ()), *_taken_from_the_record(write)]
     if not inputs:
         notes += unchecked_notes(write.renames)
         if ready.network and given.model and given.net:
@@ -153,20 +154,23 @@ def _compare_networks(
     return check_networks(twins, inputs, options)
 
 
-def recorded_options(output: Path) -> WriteOptions:
-    """The options of the conversion that wrote `output`, from its record; the defaults where it has none of its own.
+def recorded_options(output: Path) -> tuple[WriteOptions, list[str]]:
+    """The options of the conversion that wrote `output`, from its record, and remarks on that record.
 
-    Raises:
-        Malformed: the record is damaged.
+    The defaults where there is none that is its own, or that can be read: what it says is no more than a help.
     """
-    found = record.read_beside(output)
+    try:
+        found = record.read_beside(output)
+    except (Malformed, FileIOError) as error:
+        return WriteOptions(), [f"expected as without a record: {error}"]
     if found is None or not found.is_of(open_checkpoint(output).specs):
-        return WriteOptions()
+        return WriteOptions(), []
     dtype = dtype_called(found.dtype) if found.dtype else None
     optimizer, prefix = _class_written(found), found.strip_prefix
-    return WriteOptions(
+    options = WriteOptions(
         to=found.plan.to, strip_prefix=prefix, dtype=dtype, optimizer=optimizer, shared=found.shared, like=found
     )
+    return options, []
 
 
 def _class_written(found: record.Record) -> str | None:

@@ -42,7 +42,7 @@ def _typed(option: click.Option, values: list[object]) -> Iterator[str]:
 
 def recorded(output: Path) -> list[str]:
     """Those of the conversion that wrote `output`, as its record has them: names, but not patterns."""
-    options = api.recorded_options(output)
+    options, _ = api.recorded_options(output)
     found = options.like
     words = ["--strip-prefix", options.strip_prefix] if options.strip_prefix else []
     words += ["--to", options.to] if options.to == "mint" else []

@@ -28,7 +28,7 @@ from porter.cli.options import (
     write_text,
 )
 from porter.destination import WriteOptions
-from porter.errors import BackendError, UsageError, VerificationFailed
+from porter.errors import BackendError, FileIOError, Malformed, UsageError, VerificationFailed
 from porter.recheck import recheck, remember
 from porter.report.summary import Call
 from porter.verification.activations import NetworkInput
@@ -114,7 +114,6 @@ def verify(
             settings=settings,
             on_layer=advance("verifying"),
         )
-    remember(output, found)
     again = [] if found.ok else repeated(click.get_current_context())
     if not (found.ok or rules or write != WriteOptions()):
         again += recorded(output)
@@ -126,7 +125,18 @@ def verify(
         from porter.report.verdict import show_verification
 
         show_verification(found, call, verbose=verbose)
+    _keep(output, found)
     return _exit_code(found.verified)
+
+
+def _keep(output: Path, found: Verification) -> None:
+    """Put what was proven into the record. That this is impossible says nothing of the file: the verdict stands."""
+    try:
+        remember(output, found)
+    except (Malformed, FileIOError) as error:
+        from porter.report.console import show_warnings
+
+        show_warnings([f"the record does not tell of this verification: {error}"])
 
 
 def _exit_code(verified: bool | None) -> int:

@@ -36,9 +36,11 @@ def _told(when: Circumstances, proof: Proof) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in when.versions.items() if version)
     not_run = f", {proof.layers_not_run} not run" if proof.layers_not_run else ""
     networks = ", both networks run whole" if proof.networks else ""
+    tolerances = " ".join(f"{option} {value}" for option, value in proof.tolerances.items())
     return [
         f"{when.date}: {plural(proof.tensors, 'tensor')} compared, {plural(proof.layers_run, 'layer')} run"
         f"{not_run}{networks}",
+        *([f"with {tolerances} in place of the rounding-error bounds"] if tolerances else []),
         f"source {_named(when.source)}",
         *([f"layers configured by {_named(when.configs)}"] if when.configs else []),
         f"with {versions}",

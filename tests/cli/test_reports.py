@@ -138,3 +138,32 @@ def test_the_schema_is_printed(bnport: Any) -> None:
 def test_help_says_that_source_may_be_left_out(bnport: Any) -> None:
     assert "[SOURCE] OUTPUT" in bnport("verify", "--help").out
     assert set(command._ALONE) <= {option.name for option in command.verify.params}
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_damaged_record_costs_neither_verdict_nor_report(bnport: Any) -> None:
+    Path("net.ckpt.bnport.json").write_text("{")
+    found = bnport("verify", "net.pth", "net.ckpt", "--html", "page.html")
+    assert found.code == 0
+    assert "VERIFIED" in found.out
+    assert "<h1>VERIFIED</h1>" in Path("page.html").read_text("utf-8")
+    assert "expected as without a record: net.ckpt.bnport.json" in found.err
+    assert "the record does not tell of this verification: net.ckpt.bnport.json" in found.err
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_record_that_cannot_be_written_costs_no_verdict(bnport: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("porter.record.os.replace", refuse)
+    found = bnport("verify", "net.pth", "net.ckpt")
+    assert found.code == 0
+    assert "VERIFIED" in found.out
+    assert "net.ckpt.bnport.json: cannot be written: Permission denied" in found.err
+
+
+@pytest.mark.usefixtures("pair")
+def test_output_alone_tells_the_tolerances_of_its_proof(bnport: Any) -> None:
+    assert bnport("verify", "net.pth", "net.ckpt", "--atol", "1e9").code == 0
+    assert "with --atol 1000000000.0 in place of the rounding-error bounds" in bnport("verify", "net.ckpt").out
