@@ -69,6 +69,19 @@ def parameters_of(reference: str, dialect: Dialect) -> tuple[TensorSpec, ...]:
     return network.torch_parameters(reference) if dialect == "torch" else network.mindspore_parameters(reference)
 
 
+def misfit(plan: Plan, reference: str) -> list[Difference]:
+    """Every parameter in which the output of a plan and the network `reference`, in its framework, differ.
+
+    Raises:
+        UsageError, BackendError: as `parameters_of`.
+    """
+    return compare(_parameters(plan), parameters_of(reference, plan.to))
+
+
+def _parameters(plan: Plan) -> list[TensorSpec]:
+    return [step.target for step in plan.steps if step.target and not step.optimizer]
+
+
 def fit(
     plan: Plan, reference: str, mode: Literal["propose", "apply"] | None, rules_file: Path | None
 ) -> tuple[Rename, ...]:
@@ -85,13 +98,12 @@ def fit(
         DoesNotFit: a name, shape or dtype differs, and is not to be mended or cannot be.
         FileIOError: `rules_file` cannot be written.
     """
-    output = [step.target for step in plan.steps if step.target and not step.optimizer]
-    parameters = parameters_of(reference, plan.to)
-    differences = compare(output, parameters)
+    differences = misfit(plan, reference)
     if not differences:
         return ()
     if mode is None:
         raise DoesNotFit(differences, reference)
+    output, parameters = _parameters(plan), parameters_of(reference, plan.to)
     proposed = align(output, parameters)
     renames = tuple(proposal.rename for proposal in proposed.proposals)
     names = rename_all([spec.name for spec in output], renames)

@@ -180,7 +180,7 @@ def convert(
 
 def _demand_sense(verify: bool | None, align: Align | None, inputs: Sequence[NetworkInput]) -> None:
     if align == "apply" and not inputs:
-        hint = "Give --input-shape 1x3x8x32x32 (your network's own), --model and --net."
+        hint = "Give --input-shape 2x3x8x32x32 (your network's own), --model and --net."
         raise UsageError("what it does must be verified on whole networks", entry="--align=apply", hint=hint)
     if inputs and verify is False:
         raise UsageError("asks for a verification", entry="--input-shape", found="--no-verify")

@@ -22,7 +22,7 @@ from porter.destination import WriteOptions
 from porter.dialect import dialect_of
 from porter.errors import FileIOError, Malformed, UsageError
 from porter.formats import open_checkpoint
-from porter.plan import dtype_called
+from porter.plan import Plan, dtype_called
 from porter.source import SourceOptions, open_source
 from porter.verification.activations import NetworkInput
 from porter.verification.cases import Options
@@ -92,11 +92,13 @@ def verify(
     ready = prepared(opened, given, write, to, written=target)
     configured = TargetOptions(ready.network, target_eps, target_momentum, known.given if known else {})
     found = checked(ready, target, options or Options(), configured, inputs, on_layer, known)
+    if ready.network and not inputs:
+        found = replace(found, network=_misfit(ready.plan, ready.network))
     notes = [*found.warnings, *unread, *(known.notes if known else ()), *_taken_from_the_record(write)]
     if not inputs:
         notes += unchecked_notes(write.renames)
-        if ready.network and given.model and given.net:
-            notes.append("--input-shape 1x3x8x32x32 (your network's own) runs the two networks whole, too")
+        if ready.network and given.model and given.net and found.network is None:
+            notes.append("--input-shape 2x3x8x32x32 (your network's own) runs the two networks whole, too")
     return replace(found, warnings=tuple(notes))
 
 
@@ -152,6 +154,19 @@ def _compare_networks(
     written = open_checkpoint(output)
     twins = open_twins(ready.source, ready.plan, written, given.model, given.net, options.device)
     return check_networks(twins, inputs, options)
+
+
+def _misfit(plan: Plan, reference: str) -> NetworkResult | None:
+    """What the target network and the output do not share, as where they are run whole; None where they fit.
+
+    dtypes may differ, as there: values are cast on loading.
+    """
+    from porter.target import misfit
+    from porter.verification.network_results import NetworkResult, Problem
+
+    side = "PyTorch" if plan.to == "torch" else "MindSpore"
+    problems = tuple(Problem(side, one) for one in misfit(plan, reference) if one.problem != "dtype")
+    return NetworkResult((), problems, (), {}) if problems else None
 
 
 def recorded_options(output: Path) -> tuple[WriteOptions, list[str]]:

@@ -64,10 +64,11 @@ def _ran(verification: Verification) -> str:
 def _next_step(verification: Verification) -> str:
     failed = [layer for layer in verification.layers if layer.ok is False]
     if not verification.problems and not failed:
-        return (
-            "the file is right, but the networks do not load it, or compute different things with it. Mend the "
-            "target network and verify again."
+        unloaded = verification.network and verification.network.problems
+        what = (
+            f"{unloaded[0].side}'s network does not fit it" if unloaded else "the networks compute different things"
         )
+        return f"the file is right, but {what}. Mend the target network and verify again."
     causes = {layer.cause for layer in failed}
     if verification.problems or "parameters" in causes:
         counts = (len(verification.problems), "tensor"), (len(failed), "layer")
