@@ -22,6 +22,7 @@ from porter.destination import WriteOptions
 from porter.dialect import dialect_of
 from porter.errors import FileIOError, Malformed, UsageError
 from porter.formats import open_checkpoint
+from porter.layers.kinds import Dialect
 from porter.plan import Plan, dtype_called
 from porter.source import SourceOptions, open_source
 from porter.verification.activations import NetworkInput
@@ -82,6 +83,7 @@ def verify(
     given, write = with_rules(rules, source_options, write_options)
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None, names=output_names(write))
     to = write.to or dialect_of(open_checkpoint(target))
+    _refuse_same_names(opened.dialect, to, write, target)
     known = None
     if configs or settings:
         from porter.configured import compared
@@ -100,6 +102,18 @@ def verify(
         if ready.network and given.model and given.net and found.network is None:
             notes.append("--input-shape 2x3x8x32x32 (your network's own) runs the two networks whole, too")
     return replace(found, warnings=tuple(notes))
+
+
+def _refuse_same_names(dialect: Dialect, to: Dialect, write: WriteOptions, output: Path) -> None:
+    """Refuse two files with the same side's names, which is a copy or a mistake, unless a copy was asked for."""
+    asked = write.to is not None and (write.like is None or write.like.plan.from_ == to)
+    if to == dialect and not asked:
+        side = "PyTorch" if to == "torch" else "MindSpore"
+        raise UsageError(
+            f"both files bear {side}'s names: nothing was converted",
+            entry=str(output),
+            hint=f"Give the converted file; --to {to} checks a copy with the same names.",
+        )
 
 
 def checked(
