@@ -14,9 +14,10 @@ from porter.verification.batches import Batch, batches, inputs_of, part
 from porter.verification.bounds import Bounded, Within, parameter_errors, storage_error
 from porter.verification.cases import LayerCase, Options, Side
 from porter.verification.diagnose import comparable_slots, diagnose, hidden_faults
-from porter.verification.reference import SLOTS, Reference, filled
+from porter.verification.reference import Reference, filled
 from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
 from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run, precision_notes
+from porter.verification.suspect import weighed
 from porter.verification.trajectory import Inexpressible, Inputs, Trajectory, channels_of, trajectory
 
 
@@ -74,20 +75,17 @@ def _trials(batch: Batch, bench: Bench) -> Iterator[_Trial]:
 def _judge(trial: _Trial, cases: Sequence[LayerCase], bench: Bench) -> LayerResult:
     case, source, targets = trial.case, trial.source, trial.targets
     parameters = check_parameters(case)
-    suspect = tuple(_odd_values(case))
     checks = (
         parameters,
         *(check for target in targets for check in blame(target, source)),
-        *(Check("values", False, note=text) for text in suspect if bench.options.strict),
     )
     diagnosis = None
     if verdict(checks) is False:
         diagnosis = _diagnosis(case, cases, source, targets, trial.inputs, bench)
-        if bench.options.strict and suspect:
-            diagnosis = Diagnosis("parameters", f"{'; '.join(suspect)} (--strict)")
     text, cause = (diagnosis.text, diagnosis.cause) if diagnosis else (None, None)
     notes = _notes(case, source, targets)
-    return LayerResult(case.name, case.kind.name, verdict(checks), checks, text, notes, cause, suspect)
+    result = LayerResult(case.name, case.kind.name, verdict(checks), checks, text, notes, cause)
+    return weighed(result, case.kind, case.source.parameters, strict=bench.options.strict)
 
 
 def expected(
@@ -194,19 +192,3 @@ def _notes(case: LayerCase, source: Run, targets: list[Run]) -> tuple[str, ...]:
     if source.observed is None and any(target.observed is not None for target in targets):
         notes.append(f"judged by the float64 reference alone: {source.reason}")
     return tuple(notes)
-
-
-def _odd_values(case: LayerCase) -> Iterator[str]:
-    """Values no training gives a sound layer; both sides may still agree on what they do."""
-    import numpy as np
-
-    for slot in (slot for slot in SLOTS if slot in case.source.parameters):
-        values, what = case.source.parameters[slot], "values that are not finite"
-        odd = ~np.isfinite(values)
-        if slot == "variance":
-            odd, what = odd | (values < 0), "values that are negative or not finite"
-        channels = np.flatnonzero(odd)
-        if len(channels):
-            listed = ", ".join(map(str, channels[:5])) + (", ..." if len(channels) > 5 else "")
-            name = case.kind.names_in("torch")[slot]
-            yield f"{name} holds {what} in {len(channels)} of {len(odd)} channels ({listed})"

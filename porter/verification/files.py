@@ -27,7 +27,7 @@ from porter.verification.copy_faults import explain
 from porter.verification.layer_pairs import LayerPair, pair_layers
 from porter.verification.network_results import NetworkResult
 from porter.verification.ordinary_layers import Networks, OrdinaryLayers
-from porter.verification.results import WRONG_PARAMETERS, Check, LayerResult
+from porter.verification.results import Check, LayerResult
 
 OnLayer = Callable[[int, int], None]
 
@@ -173,9 +173,9 @@ def _in_order(source: Source, results: Sequence[LayerResult]) -> list[LayerResul
 def _told(layer: LayerResult, problems: Sequence[TensorProblem]) -> LayerResult:
     """A layer that holds other values than the source's, with what the comparison of its tensors says of them."""
     told = [f"{p.name} {p.text}" for p in problems if p.layer == layer.name]
-    if layer.diagnosis != WRONG_PARAMETERS or not told:
+    if layer.besides is None or not told:
         return layer
-    return replace(layer, diagnosis="; ".join(told))
+    return replace(layer, diagnosis="; ".join([*told, *layer.besides]))
 
 
 def _undecided(source: Source) -> Iterator[LayerResult]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from porter.errors import BackendError
 from porter.layers.ordinary_settings import differing
@@ -22,8 +22,9 @@ from porter.verification.differentiation import Passes
 from porter.verification.mindspore_backend import MindSporeBackend
 from porter.verification.recipes import RECIPES
 from porter.verification.recipes.recipe import Setup, Values
-from porter.verification.results import PARAMETERS, WRONG_PARAMETERS, Check, LayerResult, verdict
+from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
 from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run, precision_notes
+from porter.verification.suspect import weighed
 from porter.verification.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -60,8 +61,11 @@ def verify_ordinary(case: OrdinaryCase, bench: Bench) -> LayerResult:
     if differences:
         checks = (*checks, Check("settings", False))
     ok = verdict(checks)
-    text, cause = _diagnosis(parameters, source, targets, differences) if ok is False else (None, None)
-    return LayerResult(case.name, case.kind.name, ok, checks, text, tuple(_notes(case, source, targets)), cause)
+    found = _diagnosis(parameters, source, targets, differences) if ok is False else None
+    text, cause, besides = (found.text, found.cause, found.besides) if found else (None, None, None)
+    notes = tuple(_notes(case, source, targets))
+    result = LayerResult(case.name, case.kind.name, ok, checks, text, notes, cause, besides=besides)
+    return weighed(result, case.kind, case.source.parameters, strict=bench.options.strict)
 
 
 def _differences(case: OrdinaryCase) -> list[str]:
@@ -175,15 +179,15 @@ def _check_parameters(case: OrdinaryCase) -> Check:
     return Check(PARAMETERS, share <= 1, error, bound)
 
 
-def _diagnosis(
-    parameters: Check, source: Run, targets: list[Run], differences: list[str]
-) -> tuple[str, Literal["parameters", "settings", "framework"]]:
+def _diagnosis(parameters: Check, source: Run, targets: list[Run], differences: list[str]) -> Diagnosis:
     if parameters.ok is False:
-        return "; ".join([WRONG_PARAMETERS, *differences]), "parameters"
+        text = "; ".join(["the parameters are not the source's", *differences])
+        return Diagnosis("parameters", text, tuple(differences))
     if differences:
-        return "; ".join(differences), "settings"
+        return Diagnosis("settings", "; ".join(differences))
     wrong = next((run for run in targets if run.failed), source)
-    return f"the parameters agree with the source's: {wrong.title} departs from the float64 reference", "framework"
+    departs = f"the parameters agree with the source's: {wrong.title} departs from the float64 reference"
+    return Diagnosis("framework", departs)
 
 
 def _notes(case: OrdinaryCase, source: Run, targets: list[Run]) -> Iterator[str]:

@@ -7,8 +7,6 @@ from math import isfinite
 from typing import Literal
 
 PARAMETERS = "parameters"
-# The diagnosis of a layer of which is known no more than that.
-WRONG_PARAMETERS = "the parameters are not the source's"
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,16 @@ Cause = Literal["parameters", "settings", "framework"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a layer: where it comes from, and in words."""
+    """What is wrong with a layer: where it comes from, and in words.
+
+    Attributes:
+        besides: what is wrong besides the parameters, where `text` says no more of these than that they are wrong:
+            the comparison of the tensors may say how. None where `text` is all there is to say.
+    """
 
     cause: Cause
     text: str
+    besides: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class LayerResult:
         cause: where that comes from; None likewise.
         suspect: what is odd about the source's own values (NaN, a negative variance), in words.
         notes: what the reader must know to weigh the verdict (rounded parameters, a framework that is missing).
+        besides: as in `Diagnosis`.
     """
 
     name: str
@@ -79,6 +84,7 @@ class LayerResult:
     notes: tuple[str, ...] = ()
     cause: Cause | None = None
     suspect: tuple[str, ...] = ()
+    besides: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, object]:
         return {

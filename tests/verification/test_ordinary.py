@@ -9,6 +9,7 @@ import pytest
 from ordinary_cases import SHAPES, ordinary_case
 
 from porter.layers.kinds import KINDS
+from porter.layers.ordinary_settings import Setting, Settings
 from porter.verification import mindspore_backend
 from porter.verification.bounds import stored
 from porter.verification.cases import Options, OrdinaryCase, Stored
@@ -174,3 +175,68 @@ def test_assumptions_are_stated() -> None:
 
 def test_graph_mode() -> None:
     assert verify(ordinary_case("Linear", {"weight": (4, 3)}), Options(ms_mode="graph")).ok is True
+
+
+def configured(case: OrdinaryCase, source: Settings, target: Settings) -> OrdinaryCase:
+    return replace(case, source=replace(case.source, settings=source), target=replace(case.target, settings=target))
+
+
+def padding(size: int) -> Settings:
+    return {"padding": Setting(((size, size),) * 3, str(size))}
+
+
+def test_another_shape_is_told_as_such() -> None:
+    case = configured(ordinary_case("Conv3d", {"weight": (7, 5, 3, 3, 3)}), padding(1), padding(0))
+    note = verify(case).checks[1].note
+    assert note == "its output has shape [2, 7, 0, 1, 0] where [2, 7, 2, 3, 2] was expected"
+
+
+def test_a_layer_that_mindspore_refuses_does_not_spoil_the_next() -> None:
+    def batch_first(value: bool) -> Settings:
+        return {"number of heads": Setting(4, "4"), "batch first": Setting(value, str(value))}
+
+    attention = ordinary_case("MultiheadAttention", {"in_proj_weight": (24, 8), "in_proj_bias": (24,)})
+    refused = verify(configured(attention, batch_first(True), batch_first(False)))
+    assert "MindSpore cannot run the layer" in (refused.checks[1].note or "")
+    assert verify(ordinary_case("LayerNorm", {"gamma": (8,), "beta": (8,)})).ok is True
+
+
+def test_wrong_parameters_and_settings_leave_room_for_what_the_tensors_tell() -> None:
+    case = configured(ordinary_case("Conv3d", {"weight": (7, 5, 3, 3, 3)}), padding(1), padding(0))
+    mirrored = np.ascontiguousarray(case.target.parameters["weight"][..., ::-1])
+    result = verify(with_target(case, weight=mirrored))
+    assert result.besides == ("padding is 1 in PyTorch and 0 in MindSpore",)
+    assert result.cause == "parameters"
+
+
+def with_nan(case: OrdinaryCase, slot: str) -> OrdinaryCase:
+    """One NaN on both sides, at the first place."""
+    sides = {}
+    for name in ("source", "target"):
+        side = getattr(case, name)
+        values = side.parameters[slot].copy()
+        values.flat[0] = np.nan
+        sides[name] = replace(side, parameters={**side.parameters, slot: values})
+    return replace(case, **sides)
+
+
+NAN = with_nan(ordinary_case("MultiheadAttention", {"in_proj_weight": (18, 6)}), "in_proj_weight")
+
+
+def test_nan_of_the_sources_own_is_not_charged_to_the_conversion() -> None:
+    result = verify(NAN)
+    assert result.suspect == ("in_proj_weight holds values that are not finite in 1 of 108 elements ([0, 0])",)
+    assert (result.ok, result.cause, result.diagnosis) == (None, None, None)
+    assert [check.ok for check in result.checks] == [True, None, None]
+
+
+@pytest.mark.parametrize("case", [NAN, with_nan(ordinary_case("Linear", {"weight": (4, 3)}), "weight")])
+def test_strict_fails_nan_in_a_layer_of_any_kind(case) -> None:
+    result = verify(case, Options(strict=True))
+    assert (result.ok, result.cause) == (False, "parameters")
+    assert (result.diagnosis or "").endswith("elements ([0, 0]) (--strict)")
+
+
+def test_nan_hides_no_setting_that_differs() -> None:
+    case = with_nan(ordinary_case("Conv3d", {"weight": (7, 5, 3, 3, 3)}), "weight")
+    assert verify(configured(case, padding(1), padding(0))).cause == "settings"
