@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -47,6 +48,12 @@ def summary(verification: Verification) -> tuple[Head, str]:
     )
 
 
+def is_another_source(verification: Verification) -> bool:
+    """Whether hardly a tensor of the output has a name that the source leads to."""
+    counts = Counter(problem.problem for problem in verification.problems)
+    return counts["unexpected"] > 0 and counts["missing"] > 9 * verification.compared
+
+
 def plural(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
@@ -62,6 +69,13 @@ def _ran(verification: Verification) -> str:
 
 
 def _next_step(verification: Verification) -> str:
+    if is_another_source(verification):
+        missing = sum(problem.problem == "missing" for problem in verification.problems)
+        return (
+            f"OUTPUT was not made from this SOURCE, or under other names: {missing} of the "
+            f"{plural(missing + verification.compared, 'tensor')} expected are missing. Give the SOURCE it was made "
+            "from, or --strip-prefix, --rename or --rules as they were given to convert."
+        )
     failed = [layer for layer in verification.layers if layer.ok is False]
     if not verification.problems and not failed:
         unloaded = verification.network and verification.network.problems
@@ -88,6 +102,8 @@ def next_command(verification: Verification, call: Call) -> str | None:
     """What to type next where the verification failed; None where there is nothing to do."""
     if verification.ok:
         return None
+    if is_another_source(verification):
+        return shlex.join(["bnport", "inspect", call.output])
     causes = {layer.cause for layer in verification.layers if layer.ok is False}
     if verification.problems or "parameters" in causes:
         return shlex.join(["bnport", "convert", call.source, "-o", call.output, "--force", *call.conversion])

@@ -15,7 +15,7 @@ from porter.report.console import counted, new_table, show_warnings, stdout
 from porter.report.fold import fold
 from porter.report.networks import show_network
 from porter.report.shares import share_of, worst
-from porter.report.summary import Call, Head, next_command, summary
+from porter.report.summary import Call, Head, is_another_source, next_command, summary
 from porter.verification.copies import TensorProblem
 from porter.verification.files import Verification
 from porter.verification.results import PARAMETERS, Check, LayerResult
@@ -49,7 +49,8 @@ def show_verification(verification: Verification, call: Call | None, *, verbose:
     failed = [layer for layer in verification.layers if layer.ok is False]
     told = {layer.name for layer in failed}
     # The values of a failed layer's tensors are told, better, by its diagnosis.
-    alone = [p for p in verification.problems if p.problem != "values" or p.layer not in told]
+    problems = () if is_another_source(verification) else verification.problems
+    alone = [p for p in problems if p.problem != "values" or p.layer not in told]
     for problem in alone[:_SHOWN]:
         console.print(f"[bold red]WRONG[/]  {escape(_problem(problem))}")
     kinds_of_failure = _folded_results(failed, verbose)

@@ -167,3 +167,16 @@ def test_a_record_that_cannot_be_written_costs_no_verdict(bnport: Any, monkeypat
 def test_output_alone_tells_the_tolerances_of_its_proof(bnport: Any) -> None:
     assert bnport("verify", "net.pth", "net.ckpt", "--atol", "1e9").code == 0
     assert "with --atol 1000000000.0 in place of the rounding-error bounds" in bnport("verify", "net.ckpt").out
+
+
+@pytest.mark.usefixtures("pair")
+def test_the_source_of_another_network_is_said_in_one_line_and_nothing_is_to_be_overwritten(bnport: Any) -> None:
+    other = torch.nn.ModuleDict({f"block{i}": torch.nn.Conv3d(2, 2, 1) for i in range(9)})
+    torch.save(other.state_dict(), "other.pth")
+    failed = bnport("verify", "other.pth", "net.ckpt")
+    assert failed.code == 1
+    assert "OUTPUT was not made from this SOURCE" in failed.out
+    assert "18 of the 18 tensors expected are missing" in " ".join(failed.out.split())
+    assert "WRONG" not in failed.out
+    assert "Next:  bnport inspect net.ckpt" in failed.out
+    assert "--force" not in failed.out
