@@ -17,7 +17,7 @@ from typing import Any
 from porter.errors import BackendError, UsageError
 from porter.formats.dtypes import BY_MINDSPORE, BY_NAME
 from porter.formats.model import ModuleFacts, TensorSpec
-from porter.layers.ordinary_settings import ATTRIBUTES
+from porter.layers.ordinary_settings import ATTRIBUTES, attributes_of
 from porter.verification.mindspore_backend import calm_the_log
 
 # The settings that recognition and verification read off a module, in the frameworks' attribute names.
@@ -139,7 +139,7 @@ def _with_first_paths(modules: Iterable[tuple[ModuleFacts, Any]]) -> tuple[Modul
 def _facts(name: str, module: Any, settings_in: Any = None) -> ModuleFacts:
     own, *bases = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__)
     holder = module if settings_in is None else settings_in
-    attributes = {key: getattr(holder, key) for key in _ATTRIBUTES if hasattr(holder, key)}
+    attributes = attributes_of(holder, _ATTRIBUTES)
     if "affine" not in attributes and hasattr(holder, "gamma"):
         attributes["affine"] = bool(holder.gamma.requires_grad)
     return ModuleFacts(name, own, tuple(bases), attributes)

@@ -12,7 +12,7 @@ than they seem to:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from porter.layers.settings import decimal_text
@@ -32,21 +32,24 @@ _PLAIN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "negative slope": ("negative_slope", ("alpha",)),
     "approximation": ("approximate", ("approximate",)),
     "ceil mode": ("ceil_mode", ("ceil_mode",)),
+    "max norm": ("max_norm", ()),
 }
 # What the settings below, which no single attribute says, are read from.
 _TOGETHER = ("padding", "output_padding", "padding_mode", "pad_mode", "normalized_shape", "begin_norm_axis")
+# Of MindSpore's Dense, which may end with an activation.
+_ENDS_WITH = "activation_flag"
 
-ATTRIBUTES = tuple(
-    dict.fromkeys(
-        (*(name for torch, mindspore in _PLAIN.values() for name in (torch, *mindspore)), *_TOGETHER),
-    )
-)
+_NAMES = (name for torch, mindspore in _PLAIN.values() for name in (torch, *mindspore))
+
+ATTRIBUTES = tuple(dict.fromkeys((*_NAMES, *_TOGETHER, _ENDS_WITH)))
 
 _VALUES = (int, float, str, tuple)
 
 PADDING, APPENDED, AXES = "padding", "appended zeros", "number of normalised axes"
 # What a network may do beside the layer as well: it pads, or transposes, before and after.
 BESIDE = (PADDING, "batch first")
+# What the other framework's layer of the same kind has no setting for; its network may do it beside the layer.
+_ONE_SIDED = ("max norm", "activation")
 # As much padding as makes the output as long as the input, divided by the stride.
 SAME = "same"
 
@@ -63,8 +66,20 @@ Settings = Mapping[str, Setting]
 
 def settings_of_module(module: Any, *, mindspore: bool) -> Settings:
     """As `read_settings`, of a live module."""
-    attributes = {name: getattr(module, name) for name in ATTRIBUTES if hasattr(module, name)}
+    attributes = attributes_of(module)
     return read_settings(attributes, mindspore=mindspore, transposed="Transpose" in type(module).__name__)
+
+
+def attributes_of(module: Any, names: Iterable[str] = ATTRIBUTES) -> dict[str, Any]:
+    """Those of a live module's attributes that settings are read from, and what its inner cells say instead."""
+    found = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    # mindspore.nn.RNN keeps its nonlinearity as the class of the cell that it runs; Dense its activation as a cell.
+    inner = type(getattr(module, "rnn", None)).__name__
+    if "nonlinearity" not in found and inner.startswith("_DynamicRNN"):
+        found["nonlinearity"] = inner.removeprefix("_DynamicRNN").lower()
+    if found.get(_ENDS_WITH) is True:
+        found[_ENDS_WITH] = type(module.activation).__name__
+    return found
 
 
 def read_settings(attributes: Mapping[str, Any], *, mindspore: bool, transposed: bool) -> Settings:
@@ -81,6 +96,9 @@ def read_settings(attributes: Mapping[str, Any], *, mindspore: bool, transposed:
         if value is not None:
             found[setting] = Setting(value, str(value))
     found |= _axes(attributes)
+    activation = attributes.get(_ENDS_WITH)
+    if isinstance(activation, str):
+        found["activation"] = Setting(activation, activation)
     # A class of the user's own may mean anything by these names.
     window = [found[name].value for name in ("kernel size", "stride", "dilation") if name in found]
     sizes = [n for value in window for n in (value if isinstance(value, tuple) else (value,))]
@@ -96,6 +114,17 @@ def differing(torch: Settings, mindspore: Settings) -> list[str]:
         f"{name} is {mine.told} in PyTorch and {mindspore[name].told} in MindSpore"
         for name, mine in torch.items()
         if name in mindspore and _differ(mine.value, mindspore[name].value)
+    ]
+
+
+def said_by_one_alone(torch: Settings, mindspore: Settings) -> list[str]:
+    """What one framework's layer does and the other's cannot be told to, in words."""
+    sides = (("PyTorch", torch, "MindSpore"), ("MindSpore", mindspore, "PyTorch"))
+    return [
+        f"{name} is {said[name].told} in {here}; {there}'s layer has no such setting, and both were run without"
+        for here, said, there in sides
+        for name in _ONE_SIDED
+        if name in said
     ]
 
 

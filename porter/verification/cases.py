@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from porter.layers.kinds import Dialect, Kind
 from porter.layers.ordinary_settings import Settings as OrdinarySettings
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.floating[Any]]
+
+T = TypeVar("T")
 
 MindSporeMode = Literal["pynative", "graph"]
 
@@ -50,6 +52,15 @@ class LayerCase:
     kind: Kind
     source: Side
     target: Side
+
+
+# What instance normalisations may have and never read in training, MindSpore's never at all.
+_STATISTICS = ("mean", "variance", "count")
+
+
+def computed_with(slots: Mapping[str, T]) -> dict[str, T]:
+    """Of the parameters of a layer that is no batch normalisation, those that its results depend on."""
+    return {slot: value for slot, value in slots.items() if slot not in _STATISTICS}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from porter.verification.copy_faults import explain
 from porter.verification.layer_pairs import LayerPair, pair_layers
 from porter.verification.network_results import NetworkResult
 from porter.verification.ordinary_layers import Networks, OrdinaryLayers
+from porter.verification.other_kinds import of_another_kind
 from porter.verification.results import Check, LayerResult
 
 OnLayer = Callable[[int, int], None]
@@ -136,20 +137,35 @@ def verify_output(
         differing = [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
         problems += explain(differing, comparable, theirs, ours)
         modules = _target_modules(target, plan.to)
-        pairs = list(pair_layers(source, plan, output))
+        networks = Networks(_source_modules(source), modules, agree=target.networks_agree)
+        pairs, others = _sorted_out(pair_layers(source, plan, output), networks, plan)
         norms = [pair for pair in pairs if pair.layer.kind.family == "BatchNorm" and pair.layer.settings]
         known = [norm for norm in norms if norm.path in modules or not target.network]
         cases = [_case(norm, plan, modules.get(norm.path), target, theirs, ours) for norm in known]
-        networks = Networks(_source_modules(source), modules, agree=target.networks_agree)
         ordinary = OrdinaryLayers(plan, theirs, ours, pairs, networks)
         results = _run(cases, ordinary, options, on_layer)
         strangers = (_not_in_the_network(norm, modules, target) for norm in norms if norm not in known)
-        found = _in_order(source, (*results, *strangers, *_undecided(source)))
+        found = _in_order(source, (*results, *others, *strangers, *_undecided(source)))
     layers = tuple(_told(layer, problems) for layer in found)
     suspect = (f"{layer.name or '(root)'}: {text}" for layer in layers for text in layer.suspect)
     cast = sum(step.fate == "cast" for step in comparable)
     assumed = _assumed_settings(source) if any(layer.ok is not None for layer in layers) else ()
     return Verification(layers, len(comparable), tuple(problems), (*assumed, *suspect), cast=cast)
+
+
+def _sorted_out(
+    pairs: Iterator[LayerPair], networks: Networks, plan: Plan
+) -> tuple[list[LayerPair], list[LayerResult]]:
+    """The layers that are of one kind in both networks, and the verdict on the others."""
+    alike, others = [], []
+    for pair in pairs:
+        theirs, ours = networks.source.get(pair.layer.name), networks.target.get(pair.path)
+        other = None if networks.agree else of_another_kind(pair, theirs, ours, plan.from_, plan.to)
+        if other:
+            others.append(other)
+        else:
+            alike.append(pair)
+    return alike, others
 
 
 def _run(

@@ -13,11 +13,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from porter.errors import BackendError
-from porter.layers.ordinary_settings import differing
+from porter.layers.ordinary_settings import Settings, differing, said_by_one_alone
 from porter.verification import mindspore_recipes, torch_recipes
 from porter.verification.arithmetic import Number, gradients
 from porter.verification.bounds import Within, storage_error
-from porter.verification.cases import Options, OrdinaryCase, Stored
+from porter.verification.cases import Options, OrdinaryCase, Stored, computed_with
 from porter.verification.differentiation import Passes
 from porter.verification.mindspore_backend import MindSporeBackend
 from porter.verification.recipes import RECIPES
@@ -29,9 +29,6 @@ from porter.verification.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
-
-# What instance normalisations may have and never read in training, MindSpore's never at all.
-_STATISTICS = ("mean", "variance", "count")
 
 
 @dataclass(frozen=True)
@@ -70,15 +67,22 @@ def verify_ordinary(case: OrdinaryCase, bench: Bench) -> LayerResult:
 
 def _differences(case: OrdinaryCase) -> list[str]:
     """What the two networks say differently of the layer, in words."""
+    return differing(*_torch_first(case))
+
+
+def _torch_first(case: OrdinaryCase) -> tuple[Settings, Settings]:
     torch, mindspore = (case.source, case.target) if case.source.dialect == "torch" else (case.target, case.source)
-    return differing(torch.settings, mindspore.settings)
+    return torch.settings, mindspore.settings
+
+
+def _other(case: OrdinaryCase, side: Stored) -> Stored:
+    return case.target if side is case.source else case.source
 
 
 def _settings(case: OrdinaryCase, side: Stored) -> Values:
     """All settings of the layer on one side."""
     shapes = {slot: values.shape for slot, values in _as_torch(case, case.source).items()}
-    other = case.target if side is case.source else case.source
-    known = {**other.settings, **side.settings}
+    known = {**_other(case, side).settings, **side.settings}
     assumed = RECIPES[case.kind.name].assumed(shapes)
     return {name: known[name].value if name in known else value for name, value in assumed.items()}
 
@@ -153,16 +157,16 @@ def _as_torch(case: OrdinaryCase, side: Stored) -> dict[str, Array]:
     """Slot -> float64 values in PyTorch's shape; a scale or shift that the side lacks is filled in."""
     import numpy as np
 
+    # Of a normalisation all have one shape, and a side that has none of them is filled in as the other.
+    lacking = computed_with(side.parameters) or computed_with(_other(case, side).parameters)
     found = {}
-    for parameter in case.kind.parameters:
-        if parameter.slot in _STATISTICS:
-            continue
+    for parameter in computed_with({parameter.slot: parameter for parameter in case.kind.parameters}).values():
         if parameter.slot in side.parameters:
             values = np.asarray(side.parameters[parameter.slot], np.float64)
             shape = parameter.shape_in("torch", values.shape, came_from=side.dialect)
             found[parameter.slot] = values.reshape(shape)
         elif parameter.fill is not None:
-            found[parameter.slot] = np.full(next(iter(found.values())).shape, parameter.fill)
+            found[parameter.slot] = np.full(next(iter(lacking.values())).shape, parameter.fill)
     return found
 
 
@@ -193,6 +197,7 @@ def _diagnosis(parameters: Check, source: Run, targets: list[Run], differences: 
 def _notes(case: OrdinaryCase, source: Run, targets: list[Run]) -> Iterator[str]:
     if any(target.observed is not None for target in targets):
         yield from _assumptions(case)
+        yield from said_by_one_alone(*_torch_first(case))
         yield from precision_notes((case.source.dtype, case.target.dtype))
     if source.observed is None and any(target.observed is not None for target in targets):
         yield f"judged by the float64 reference alone: {source.reason}"

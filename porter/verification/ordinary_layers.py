@@ -11,7 +11,7 @@ from porter.layers.classes import kinds_of_class
 from porter.layers.kinds import Dialect, Kind
 from porter.layers.ordinary_settings import BESIDE, Settings, read_settings
 from porter.plan import Plan
-from porter.verification.cases import Options, OrdinaryCase, Stored
+from porter.verification.cases import Options, OrdinaryCase, Stored, computed_with
 from porter.verification.layer_pairs import LayerPair
 from porter.verification.results import Check, LayerResult
 
@@ -50,7 +50,7 @@ class OrdinaryLayers:
         from porter.verification.recipes import RECIPES
 
         self._plan, self._theirs, self._ours, self._networks = plan, theirs, ours, networks
-        self._pairs = [pair for pair in pairs if pair.layer.kind.name in RECIPES and pair.theirs]
+        self._pairs = [pair for pair in pairs if pair.layer.kind.name in RECIPES]
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -62,7 +62,7 @@ class OrdinaryLayers:
 
         bench = Bench(options)
         for pair in self._pairs:
-            reason = _unfit(pair.theirs, self._theirs) or _unfit(pair.ours, self._ours)
+            reason = _unfit(pair, self._theirs, self._ours)
             if reason:
                 check = Check("eval", None, note=f"{pair.layer.label}: {reason}")
                 yield LayerResult(pair.layer.name, pair.layer.kind.name, None, (check,))
@@ -82,10 +82,13 @@ class OrdinaryLayers:
         )
 
 
-def _unfit(tensors: Mapping[str, str], reader: TensorReader) -> str | None:
+def _unfit(pair: LayerPair, theirs: TensorReader, ours: TensorReader) -> str | None:
     """Why no framework can run a layer with these tensors; None where one can."""
-    for name in tensors.values():
-        spec = reader.checkpoint.tensors[name].spec
+    sides = ((computed_with(pair.theirs), theirs), (computed_with(pair.ours), ours))
+    specs = [reader.checkpoint.tensors[name].spec for tensors, reader in sides for name in tensors.values()]
+    if not specs:
+        return "neither file has a parameter of it that says its size"
+    for spec in specs:
         if spec.dtype.name not in _FLOATS:
             return f"{spec.dtype.name} parameters are compared, but not computed with"
         if 0 in spec.shape:
@@ -94,9 +97,9 @@ def _unfit(tensors: Mapping[str, str], reader: TensorReader) -> str | None:
 
 
 def _stored(dialect: Dialect, tensors: Mapping[str, str], reader: TensorReader, settings: Settings) -> Stored:
-    parameters = {slot: reader.array(name) for slot, name in tensors.items()}
-    dtypes = [reader.checkpoint.tensors[name].spec.dtype.name for name in tensors.values()]
-    return Stored(dialect, parameters, dtypes[0], settings)
+    parameters = {slot: reader.array(name) for slot, name in computed_with(tensors).items()}
+    dtypes = [reader.checkpoint.tensors[name].spec.dtype.name for name in computed_with(tensors).values()]
+    return Stored(dialect, parameters, dtypes[0] if dtypes else "float32", settings)
 
 
 def _settings(facts: ModuleFacts | None, kind: Kind, dialect: Dialect) -> Settings:

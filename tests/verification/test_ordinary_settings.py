@@ -95,7 +95,7 @@ RIGHT: dict[str, tuple[str, nn.Module, ms.Cell]] = {
         ms.LSTM(3, 4, 2, batch_first=True, bidirectional=True),
     ),
     "rectified": ("RNNCell", nn.RNNCell(3, 4, nonlinearity="relu"), ms.RNNCell(3, 4, nonlinearity="relu")),
-    "rectified, which MindSpore's layer does not say": (
+    "rectified, which MindSpore's layer says by its inner cell": (
         "RNN",
         nn.RNN(3, 4, nonlinearity="relu"),
         ms.RNN(3, 4, nonlinearity="relu"),
@@ -201,6 +201,12 @@ WRONG: dict[str, tuple[str, nn.Module, ms.Cell, str]] = {
         "RNNCell",
         nn.RNNCell(3, 4, nonlinearity="relu"),
         ms.RNNCell(3, 4),
+        "nonlinearity is relu in PyTorch and tanh in MindSpore",
+    ),
+    "nonlinearity of several steps": (
+        "RNN",
+        nn.RNN(3, 4, nonlinearity="relu"),
+        ms.RNN(3, 4),
         "nonlinearity is relu in PyTorch and tanh in MindSpore",
     ),
 }
