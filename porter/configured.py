@@ -9,7 +9,7 @@ from pathlib import Path
 
 from porter.configs.api import ConfigTranslation, planned, told_by
 from porter.configs.files import parse
-from porter.configs.sides import Configured, SideConfig, configured, in_output, read_side, side_of
+from porter.configs.sides import Configured, SideConfig, configured, framework_of, in_output, read_side, side_of
 from porter.configs.signature import installed_signature
 from porter.configs.told import Told
 from porter.configs.translated import ConfigOptions
@@ -110,7 +110,7 @@ def compared(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
 
     Raises:
         Undecided, InputError, FileIOError: as `porter.configs.sides.read_side`.
-        UsageError: settings without configs, or one that matches nothing.
+        UsageError: settings without configs, or one that matches nothing; configs that are exchanged.
     """
     if files.source is None or files.output is None:
         raise UsageError("needs the configs of both sides", entry="--setting", hint="Name them with --config.")
@@ -119,9 +119,23 @@ def compared(source: Source, to: Dialect, files: ConfigFiles) -> Configs:
     known, source = _of_source(source, config)
     target = read_side(files.output, to, told)
     told.demand_all_used()
+    _demand_this_order(config, source.dialect, target, to)
     both = files.source, files.output
     notes = (*known.notes, *config.unread_note(), *target.unread_note())
     return Configs(source, in_output(known, target), notes, both, hashes(both))
+
+
+def _demand_this_order(config: SideConfig, from_: Dialect, target: SideConfig, to: Dialect) -> None:
+    """Each names the other side's framework alone; where one was not translated, both name the same."""
+    ours, theirs = framework_of(from_), framework_of(to)
+    if ours != theirs and config.frameworks == frozenset([theirs]) and target.frameworks == frozenset([ours]):
+        raise UsageError(
+            "the two configs are exchanged, by their class names and records",
+            entry="--config",
+            expected="SOURCE_CONFIG OUTPUT_CONFIG",
+            found=f"{config.name} {target.name}",
+            hint=f"Give --config {target.name} {config.name}.",
+        )
 
 
 def _of_source(source: Source, config: SideConfig) -> tuple[Configured, Source]:

@@ -175,6 +175,13 @@ def test_each_side_is_run_as_its_own_config_says(folder: Path, here: str, there:
     assert found.verified is (diagnosis is None)
 
 
+def test_exchanged_configs_are_refused(folder: Path) -> None:
+    convert(verify=False)
+    with pytest.raises(UsageError, match="exchanged") as caught:
+        verify(CLASS.format("mindspore.nn", 0.95), CLASS.format("torch.nn", 0.05))
+    assert caught.value.hint == "Give --config there.yaml here.yaml."
+
+
 def test_the_other_way_a_config_that_was_not_translated_shows_as_well(folder: Path) -> None:
     convert(verify=False)
     porter.convert("net.ckpt", "back.pth", verify=False)

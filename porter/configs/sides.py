@@ -39,12 +39,14 @@ class SideConfig:
         said: what it says of batch normalisations.
         unsaid: settings that it gives and whose value it does not tell.
         unread: (line, why) of what may hold settings and is not read.
+        frameworks: "torch" and "mindspore", as far as its class names and the record of its translation say.
     """
 
     name: str
     said: tuple[Said, ...]
     unsaid: tuple[Unsaid, ...] = ()
     unread: tuple[tuple[int, str], ...] = ()
+    frameworks: frozenset[str] = frozenset()
 
     def origin(self, one: Said) -> str:
         """Where one value comes from, for `Settings.known_from`."""
@@ -109,7 +111,7 @@ def side_of(
 
     def terms(site: Site) -> Dialect:
         only_classic = any(setting.name in ONLY_MINDSPORE for setting in site.settings)
-        known = next((d for d in (site.dialect, recorded) if d and _framework(d) == _framework(side)), side)
+        known = next((d for d in (site.dialect, recorded) if d and framework_of(d) == framework_of(side)), side)
         return "announced" if known == "mindspore" and signature == "announced" and not only_classic else known
 
     found = search(document, told)
@@ -119,10 +121,12 @@ def side_of(
     places = [(place.span, place.text) for place in found.unread]
     places += [(place.span, place.text) for place in document.needs_person]
     unread = tuple((document.place(span.start).line, text) for span, text in sorted(places))
-    return SideConfig(name, said, unsaid, unread)
+    frameworks = frozenset(framework_of(dialect) for site in certain if (dialect := site.dialect or recorded))
+    return SideConfig(name, said, unsaid, unread, frameworks)
 
 
-def _framework(dialect: Dialect) -> str:
+def framework_of(dialect: Dialect) -> str:
+    """\"torch\" or \"mindspore\", whose dialect it is."""
     return "torch" if dialect == "torch" else "mindspore"
 
 
