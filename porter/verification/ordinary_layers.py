@@ -56,7 +56,7 @@ class OrdinaryLayers:
         return len(self._pairs)
 
     def verified(self, options: Options) -> Iterator[LayerResult]:
-        """One result per layer; memory is that of the largest."""
+        """One result per layer that has parameters or can be run; memory is that of the largest."""
         from porter.verification.ordinary import verify_ordinary
         from porter.verification.runs import Bench
 
@@ -65,9 +65,12 @@ class OrdinaryLayers:
             reason = _unfit(pair, self._theirs, self._ours)
             if reason:
                 check = Check("eval", None, note=f"{pair.layer.label}: {reason}")
-                yield LayerResult(pair.layer.name, pair.layer.kind.name, None, (check,))
+                result = LayerResult(pair.layer.name, pair.layer.kind.name, None, (check,))
             else:
-                yield verify_ordinary(self._case(pair), bench)
+                result = verify_ordinary(self._case(pair), bench)
+            # Of a layer without parameters nothing was converted: that it does not run here leaves nothing unproven.
+            if pair.theirs or result.ok is not None:
+                yield result
 
     def _case(self, pair: LayerPair) -> OrdinaryCase:
         kind, networks = pair.layer.kind, self._networks
