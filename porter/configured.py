@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from porter.configs.api import ConfigTranslation, planned, told_by
@@ -140,7 +140,7 @@ def _demand_this_order(config: SideConfig, from_: Dialect, target: SideConfig, t
 
 def _of_source(source: Source, config: SideConfig) -> tuple[Configured, Source]:
     known = configured(source.layers, config, source.dialect)
-    return known, replace(source, layers=known.layers)
+    return known, source._replace(layers=known.layers)
 
 
 def _translated_side(translation: ConfigTranslation, to: Dialect, told: Told) -> SideConfig:

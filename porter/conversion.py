@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ def execute(
         stopping.check()
         with writing_to(to.path):
             beside = record.path_beside(folder / main)
-            record.write(replace(done, proof=proof), beside)
+            record.write(done._replace(proof=proof), beside)
             names = [name for name in job.parts if name != main]
             publish(folder, [*names, main], beside.name, to.path.parent, force=options.force)
     return to.path.with_name(main), [*warnings, *left_over(to.path, {*job.parts, main, beside.name})]

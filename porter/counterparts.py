@@ -7,7 +7,8 @@ this: the only layers that change a path are those made of layers, and their own
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from porter.edits import Rename, rename_module
 from porter.formats.model import ModuleFacts
@@ -15,8 +16,7 @@ from porter.layers.classes import kinds_of_class
 from porter.layers.kinds import Dialect
 
 
-@dataclass(frozen=True)
-class OutputNames:
+class OutputNames(NamedTuple):
     """How names change on the way besides by the layer rules; fields as in `porter.destination.WriteOptions`.
 
     Attributes:
@@ -27,7 +27,7 @@ class OutputNames:
 
     strip_prefix: str = ""
     renames: Sequence[Rename] = ()
-    recorded: Mapping[str, str] = field(default_factory=dict)
+    recorded: Mapping[str, str] = MappingProxyType({})
 
 
 def counterparts(

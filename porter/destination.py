@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from porter.collector import collector_paused
 from porter.edits import Rename, fitting, rename, rename_module, renamed, without
@@ -33,8 +34,7 @@ _FORMATS = {
 }
 
 
-@dataclass(frozen=True)
-class WriteOptions:
+class WriteOptions(NamedTuple):
     """How a conversion is written.
 
     Attributes:
@@ -61,7 +61,7 @@ class WriteOptions:
     dtype: DType | None = None
     renames: tuple[Rename, ...] = ()
     drop: tuple[str, ...] = ()
-    shared: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, str] = MappingProxyType({})
     own: Callable[[], Set[str]] | None = None
     declared: Callable[[], Sequence[str]] | None = None
     like: Record | None = None
@@ -72,8 +72,7 @@ class WriteOptions:
     max_shard_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(NamedTuple):
     """Where a conversion goes: the real path (symbolic links resolved), its format, and whose names it bears."""
 
     path: Path

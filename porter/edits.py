@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from porter.errors import UsageError
@@ -117,7 +117,7 @@ def renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
         target = step.target._replace(name=new)
         return step._replace(target=target, fate=fate, reason=reason, ruled=step.ruled or old)
 
-    return replace(plan, steps=tuple(called(step) for step in plan.steps))
+    return plan._replace(steps=tuple(called(step) for step in plan.steps))
 
 
 def rename_module(name: str, renames: Sequence[Rename]) -> str:
@@ -196,7 +196,7 @@ def without(plan: Plan, names: Collection[str]) -> Plan:
             steps.append(step._replace(target=None, fate="dropped", reason="dropped on request", layer=layer))
         elif step.source or step.layer not in lost:
             steps.append(step)
-    return replace(plan, steps=tuple(steps))
+    return plan._replace(steps=tuple(steps))
 
 
 def rename_called(text: str) -> Rename:

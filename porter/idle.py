@@ -7,7 +7,6 @@ affine=True, whatever the network calls it. Only where they do nothing can they 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Dialect
@@ -52,7 +51,7 @@ def without_idle(plan: Plan, source: Source, names: Sequence[str]) -> Plan:
         reason = f"{fills[step.source.name]:g} throughout, and PyTorch's network has none there"
         return step._replace(target=None, fate="dropped", reason=reason)
 
-    return replace(plan, steps=tuple(map(kept, plan.steps))) if idle else plan
+    return plan._replace(steps=tuple(map(kept, plan.steps))) if idle else plan
 
 
 def _says_affine_false(layer: Layer) -> bool:

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ def _wraps_a_batch_norm_2d(cell: Any, mindspore: Any) -> bool:
 def _with_first_paths(modules: Iterable[tuple[ModuleFacts, Any]]) -> tuple[ModuleFacts, ...]:
     first: dict[int, str] = {}
     pairs = ((facts, first.setdefault(id(module), facts.name)) for facts, module in modules)
-    return tuple(facts if path == facts.name else replace(facts, same_as=path) for facts, path in pairs)
+    return tuple(facts if path == facts.name else facts._replace(same_as=path) for facts, path in pairs)
 
 
 def _facts(name: str, module: Any, settings_in: Any = None) -> ModuleFacts:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from porter.errors import Unsupported, UsageError
@@ -59,8 +58,7 @@ class Step(NamedTuple):
         }
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """The steps from one dialect to another, in the order in which the tensors are written.
 
     Attributes:
@@ -97,7 +95,7 @@ def strip_prefix(plan: Plan, prefix: str) -> Plan:
         fate: Fate = "renamed" if step.fate == "copied" else step.fate
         return step._replace(target=target, fate=fate, reason=f"{step.reason}; prefix {prefix} removed")
 
-    return replace(plan, steps=tuple(stripped(step) for step in plan.steps))
+    return plan._replace(steps=tuple(stripped(step) for step in plan.steps))
 
 
 def cast(plan: Plan, dtype: DType | None) -> Plan:
@@ -120,14 +118,14 @@ def cast(plan: Plan, dtype: DType | None) -> Plan:
         fate: Fate = "cast" if step.source else step.fate
         return step._replace(target=target, fate=fate, reason=f"{step.reason}; {step.target.dtype} as {dtype}")
 
-    return replace(plan, steps=tuple(written_as(step) for step in plan.steps))
+    return plan._replace(steps=tuple(written_as(step) for step in plan.steps))
 
 
 def leave_out(plan: Plan, specs: Iterable[TensorSpec], left_out: Mapping[str, str]) -> Plan:
     """`plan` with a dropped step for every one of `left_out` (name -> what it is) that it does not speak of."""
     known = {step.source.name for step in plan.steps if step.source}
     more = (dropped_as(spec, left_out) for spec in specs if spec.name in left_out and spec.name not in known)
-    return replace(plan, steps=(*plan.steps, *more))
+    return plan._replace(steps=(*plan.steps, *more))
 
 
 def dropped_as(spec: TensorSpec, left_out: Mapping[str, str]) -> Step:

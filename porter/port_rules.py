@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,11 @@ class Rules:
     def for_source(self, options: SourceOptions) -> SourceOptions:
         """`options` with these rules in front of them."""
         hyperparameters = (*self.hyperparameters, *options.hyperparameters)
-        return replace(options, layers=(*self.layers, *options.layers), hyperparameters=hyperparameters)
+        return options._replace(layers=(*self.layers, *options.layers), hyperparameters=hyperparameters)
 
     def for_output(self, options: WriteOptions) -> WriteOptions:
         """Likewise; a prefix or dtype of `options` stands."""
-        return replace(
-            options,
+        return options._replace(
             renames=(*self.renames, *options.renames),
             drop=(*self.drop, *options.drop),
             strip_prefix=options.strip_prefix or self.strip_prefix,

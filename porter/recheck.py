@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def remember(output: str | os.PathLike[str], verification: Verification) -> None
     if before and same and before.strength > proof.strength:
         return
     try:
-        record.replace_beside(path, replace(found, proof=proof))
+        record.replace_beside(path, found._replace(proof=proof))
     except OSError as error:
         message = f"cannot be written: {error.strerror}"
         raise FileIOError(message, file=record.path_beside(path)) from error

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from porter.errors import FileIOError, Malformed
 from porter.formats.dtypes import BY_NAME, DType
@@ -36,8 +36,7 @@ _DELETE = "Delete it to convert without a record: counters become 0, created par
 _STATISTICS_BYTES = 1 << 16
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One conversion, as far as its inverse and its verification need it.
 
     Attributes:
@@ -58,14 +57,14 @@ class Record:
     plan: Plan
     strip_prefix: str = ""
     dtype: str | None = None
-    dropped: Mapping[str, bytes] = field(default_factory=dict)
+    dropped: Mapping[str, bytes] = MappingProxyType({})
     versions: Mapping[str, int] | None = None
-    kinds: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Settings] = field(default_factory=dict)
-    renamed: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, str] = MappingProxyType({})
+    settings: Mapping[str, Settings] = MappingProxyType({})
+    renamed: Mapping[str, str] = MappingProxyType({})
     drop: tuple[str, ...] = ()
     optimizer: Carried | None = None
-    shared: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, str] = MappingProxyType({})
     proof: Proof | None = None
 
     @classmethod
@@ -91,7 +90,7 @@ class Record:
         renamed = {step.ruled: step.target.name for step in plan.steps if step.ruled and step.target}
         optimizer = plan.optimizer and plan.optimizer.by_the_rules({there: here for here, there in renamed.items()})
         steps = tuple([_as_recorded(step, paths) for step in plan.steps if not step.optimizer])
-        plan = replace(plan, steps=steps, optimizer=None)
+        plan = plan._replace(steps=steps, optimizer=None)
         name = dtype.name if dtype else None
         return cls(
             plan, strip_prefix, name, dropped, versions, kinds, settings, renamed, drop, optimizer, shared or {}
@@ -156,12 +155,12 @@ def _texts(record: Record) -> Iterator[str]:
         "to": plan.to,
         "strip_prefix": record.strip_prefix,
         "dtype": record.dtype,
-        "renamed": record.renamed,
+        "renamed": dict(record.renamed),
         "drop": record.drop,
         "shared": dict(record.shared),
         "optimizer": record.optimizer and record.optimizer.to_json(),
         "versions": record.versions,
-        "kinds": record.kinds,
+        "kinds": dict(record.kinds),
         "settings": settings_rows(record.settings),
         "dropped": {name: data.hex() for name, data in record.dropped.items()},
         "proof": record.proof and record.proof.to_json(),

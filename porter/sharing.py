@@ -12,7 +12,7 @@ Established by running MindSpore 2.10.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from porter.formats.model import Checkpoint, TensorSpec
 from porter.layers.model import Evidence, Layer
@@ -20,8 +20,7 @@ from porter.plan import Plan, Step
 from porter.shared_modules import SharedModules, contents_of, places_of
 
 
-@dataclass(frozen=True)
-class Sharing:
+class Sharing(NamedTuple):
     """What MindSpore calls tensors that have several names in PyTorch.
 
     Attributes:
@@ -97,7 +96,7 @@ def with_counters(sharing: Sharing, layers: Iterable[Layer]) -> Sharing:
         for counter, tensors in _counters(layers)
         if tensors and all(tensor in kept for tensor in tensors)
     }
-    return replace(sharing, kept={**kept, **counters})
+    return sharing._replace(kept={**kept, **counters})
 
 
 def settle(checkpoint: Checkpoint, layers: Sequence[Layer]) -> list[Layer]:
@@ -176,7 +175,7 @@ def share(plan: Plan, sharing: Sharing) -> Plan:
         return step._replace(target=None, fate="shared", reason=reason, same_as=keeper)
 
     notes = (*plan.notes, *_guess_note(sharing))
-    return replace(plan, steps=tuple(shared(step) for step in plan.steps), notes=notes)
+    return plan._replace(steps=tuple(shared(step) for step in plan.steps), notes=notes)
 
 
 def _guess_note(sharing: Sharing) -> Iterator[str]:
@@ -210,7 +209,7 @@ def spread(plan: Plan, aliases: Mapping[str, str]) -> Plan:
         assert step.target is not None
         more.append(_under(name, step, step.target, layers.get(name.rpartition(".")[0])))
         steps[name] = more[-1]
-    return replace(plan, steps=(*plan.steps, *more))
+    return plan._replace(steps=(*plan.steps, *more))
 
 
 def _under(name: str, step: Step, target: TensorSpec, layer: str | None) -> Step:

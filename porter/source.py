@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import gt
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from porter import record
 from porter.collector import collector_paused
@@ -28,8 +28,7 @@ from porter.sharing import settle
 from porter.wrappers import fits, wrapper_of
 
 
-@dataclass(frozen=True)
-class SourceOptions:
+class SourceOptions(NamedTuple):
     """What the user says about a checkpoint, as on the command line.
 
     Attributes:
@@ -54,8 +53,7 @@ class SourceOptions:
     record: Path | None = None
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A checkpoint, understood.
 
     Attributes:
@@ -109,7 +107,7 @@ def open_source(
     wrapper, notes = wrapper_of(checkpoint, model, modules or there)
     hints = _hints(options, dialect, modules, model, wrapper, found)
     if there:
-        hints = replace(hints, counterpart=counterparts(there, dialect, names or OutputNames(), wrapper))
+        hints = hints._replace(counterpart=counterparts(there, dialect, names or OutputNames(), wrapper))
     layers = recognise(checkpoint, dialect, _in_network_order(model), hints)
     layers = settle(checkpoint, found.true_layers(layers) if found else layers)
     layers = _configured(layers, dialect, options.hyperparameters)
@@ -191,8 +189,7 @@ def _as_before_renames(checkpoint: Checkpoint, found: record.Record) -> Checkpoi
     before |= {name: rename_owner(name, before) for name in moments}
     tensors = (t._replace(spec=t.spec._replace(name=before.get(n, n))) for n, t in checkpoint.tensors.items())
     note = f"{len(found.renamed)} names are shown as before the renames that its record tells of"
-    return replace(
-        checkpoint,
+    return checkpoint._replace(
         tensors={tensor.spec.name: tensor for tensor in tensors},
         versions=None,
         notes=(*checkpoint.notes, note),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from porter.errors import Malformed, UsageError
 from porter.formats.casting import filled
@@ -131,7 +130,7 @@ def _with_trained(plan: Plan, source: Source, recorded: Record) -> Plan:
         name = step.target and step.target._replace(name=recorded.strip_prefix + step.target.name)
         return step._replace(target=name, reason=f"{step.reason}; trained since the conversion created it")
 
-    return replace(plan, steps=tuple(carried(step) for step in plan.steps))
+    return plan._replace(steps=tuple(carried(step) for step in plan.steps))
 
 
 def remarks_on_the_way_back(source: Source, plan: Plan) -> Iterator[str]:

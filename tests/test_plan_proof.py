@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,8 +31,8 @@ def source(tmp_path: Path) -> Source:
 
 def at(name: str, change: Callable[[Step], Step]) -> Callable[[Plan], Plan]:
     """What changes the step of one source tensor."""
-    return lambda plan: replace(
-        plan, steps=tuple(change(s) if s.source and s.source.name == name else s for s in plan.steps)
+    return lambda plan: plan._replace(
+        steps=tuple(change(s) if s.source and s.source.name == name else s for s in plan.steps)
     )
 
 
@@ -46,10 +45,10 @@ def shaped(*shape: int) -> Callable[[Step], Step]:
 
 
 FAULTS = {
-    "a tensor is lost": (lambda plan: replace(plan, steps=plan.steps[1:]), "unaccounted for"),
-    "a tensor is planned twice": (lambda plan: replace(plan, steps=(*plan.steps, plan.steps[0])), "same name"),
+    "a tensor is lost": (lambda plan: plan._replace(steps=plan.steps[1:]), "unaccounted for"),
+    "a tensor is planned twice": (lambda plan: plan._replace(steps=(*plan.steps, plan.steps[0])), "same name"),
     "a source is doubled": (
-        lambda plan: replace(plan, steps=(*plan.steps, plan.steps[0]._replace(target=None, fate="dropped"))),
+        lambda plan: plan._replace(steps=(*plan.steps, plan.steps[0]._replace(target=None, fate="dropped"))),
         "unaccounted for",
     ),
     "a name is taken": (at("c", named("a.weight")), "same name"),
@@ -85,7 +84,7 @@ def test_a_wrong_plan_is_refused(change: Callable[[Plan], Plan], fault: str, sou
 
 def test_the_order_of_steps_is_free(source: Source) -> None:
     plan = plan_for(source, "mindspore", WriteOptions())
-    prove(replace(plan, steps=plan.steps[::-1]), source.checkpoint.specs, source.layers)
+    prove(plan._replace(steps=plan.steps[::-1]), source.checkpoint.specs, source.layers)
 
 
 @pytest.mark.parametrize(("name", "right"), [("1.bn2d.gamma", True), ("b.1.bn2d.gamma", False)])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from porter import conversion
 from porter.api.inspecting import layer_to_json
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 Align = Literal["propose", "apply"]
 
 
-@dataclass(frozen=True)
-class Conversion:
+class Conversion(NamedTuple):
     """A conversion that was done, or only planned.
 
     Attributes:

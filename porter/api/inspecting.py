@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from porter.api.preparing import StrPath, output_names, with_rules
 from porter.layers.model import Layer
 from porter.source import Source, SourceOptions, open_source
 
 
-@dataclass(frozen=True)
-class Inspection:
+class Inspection(NamedTuple):
     """What a checkpoint holds."""
 
     source: Source

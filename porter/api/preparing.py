@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from porter.counterparts import OutputNames
 from porter.destination import WriteOptions, plan_for
@@ -90,8 +89,7 @@ def unchecked_notes(renames: Sequence[Rename]) -> list[str]:
     return list(port_rules.unchecked_notes(renames))
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A source and what is to become of it.
 
     Attributes:
@@ -112,8 +110,8 @@ class Prepared:
         """The same with further renames."""
         if not renames:
             return self
-        write = replace(self.write, renames=(*self.write.renames, *renames))
-        return replace(self, write=write, plan=plan_for(self.source, self.plan.to, write))
+        write = self.write._replace(renames=(*self.write.renames, *renames))
+        return self._replace(write=write, plan=plan_for(self.source, self.plan.to, write))
 
 
 def prepared(
@@ -128,14 +126,14 @@ def prepared(
         UsageError, Undecided, InputError: as `plan_for`, and of the target network.
     """
     network = target_network(given, source.dialect, to)
-    write = replace(write, own=_names_of(network, to, written))
+    write = write._replace(own=_names_of(network, to, written))
     model = given.model
     if model:
         from porter.target import parameters_of
 
-        write = replace(write, declared=cache(lambda: [spec.name for spec in parameters_of(model, "torch")]))
+        write = write._replace(declared=cache(lambda: [spec.name for spec in parameters_of(model, "torch")]))
     if network and to == "torch":
         from porter.network import torch_aliases
 
-        write = replace(write, shared=torch_aliases(network) or write.shared)
+        write = write._replace(shared=torch_aliases(network) or write.shared)
     return Prepared(source, given, write, plan_for(source, to, write), network)

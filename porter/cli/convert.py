@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +106,7 @@ def convert(
     back needs. With the target network given (--net, or --model where OUTPUT is PyTorch's), every name, shape and
     dtype must be as the network has it.
     """
-    write = replace(
-        take_name_options(given),
+    write = take_name_options(given)._replace(
         force=force,
         check_crc=not no_checksum,
         crc=crc,

@@ -10,9 +10,9 @@ What a checkpoint has one of for every tensor is a NamedTuple: made and hashed w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from porter.formats.dtypes import DType
@@ -65,16 +65,14 @@ class Checksum(NamedTuple):
     entry: str
 
 
-@dataclass(frozen=True)
-class LeftOut:
+class LeftOut(NamedTuple):
     """An entry of the state dict that is no tensor (an `_extra_state`, None, a number): listed, never converted."""
 
     name: str
     what: str
 
 
-@dataclass(frozen=True)
-class ModuleFacts:
+class ModuleFacts(NamedTuple):
     """What is known of one module of a network, from a whole pickled module or from the user's own network.
 
     Attributes:
@@ -89,12 +87,11 @@ class ModuleFacts:
     name: str
     class_name: str
     bases: tuple[str, ...] = ()
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = MappingProxyType({})
     same_as: str | None = None
 
 
-@dataclass(frozen=True)
-class OptimizerDict:
+class OptimizerDict(NamedTuple):
     """The state of a PyTorch optimizer in a checkpoint.
 
     Attributes:
@@ -117,8 +114,7 @@ class OptimizerDict:
         return [value.name for part in parts for value in part.values() if isinstance(value, TensorSpec)]
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """An opened checkpoint: everything its own structure says, and no tensor data.
 
     Attributes:
@@ -150,7 +146,7 @@ class Checkpoint:
     container: str | None = None
     siblings: tuple[str, ...] = ()
     other_containers: tuple[str, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = MappingProxyType({})
     versions: Mapping[str, int] | None = None
     modules: tuple[ModuleFacts, ...] = ()
     notes: tuple[str, ...] = ()
@@ -172,8 +168,7 @@ class Slot(NamedTuple):
 SlotChecksums = Mapping[str, tuple[int, ...]]
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """One output file, decided before it is written.
 
     Attributes:
@@ -190,4 +185,4 @@ class Layout:
     literals: tuple[tuple[int, bytes], ...]
     slots: Mapping[str, tuple[Slot, ...]]
     finish: Callable[[SlotChecksums], Iterable[tuple[int, bytes]]] | None = None
-    crc_at: Mapping[str, int] = field(default_factory=dict)
+    crc_at: Mapping[str, int] = MappingProxyType({})

@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from porter.errors import Malformed, Undecided, Unsafe, Unsupported, UsageError
 from porter.formats.model import ModuleFacts
@@ -38,8 +38,7 @@ LISTED = 20
 _BARE, _BY_NAME, _NETWORK, _BY_AVERAGED_NAME, _BY_CONTENT = range(5)
 
 
-@dataclass(frozen=True)
-class StateDict:
+class StateDict(NamedTuple):
     """The state dict that was chosen.
 
     Attributes:

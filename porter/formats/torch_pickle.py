@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from porter.errors import Unsupported
 from porter.formats.dtypes import TEXT, DType
 from porter.formats.model import TensorSpec
 
 
-@dataclass(frozen=True)
-class StateDictTree:
+class StateDictTree(NamedTuple):
     """An OrderedDict of tensors under their own names; `versions` (module path -> version) is its `_metadata`."""
 
     specs: Sequence[TensorSpec]

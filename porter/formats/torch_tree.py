@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from porter.errors import BnportError, Malformed
 from porter.formats.model import Checkpoint, Checksum, Extent, LeftOut, OptimizerDict
@@ -17,8 +16,7 @@ from porter.formats.torch_optimizer import find_optimizer, optimizer_keys
 from porter.formats.torch_tensors import PickledTensor, pickled_tensor, place_all
 
 
-@dataclass(frozen=True)
-class PickledCheckpoint:
+class PickledCheckpoint(NamedTuple):
     """The chosen state dict of a torch pickle, its storages not yet located."""
 
     path: Path

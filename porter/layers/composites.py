@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from porter.layers.kinds import DIALECTS, KINDS, Dialect, Kind
 from porter.layers.model import Certainty, Evidence, Layer
@@ -18,8 +18,7 @@ from porter.layers.paths import Paths
 _COMPOSITES = tuple(kind for kind in KINDS.values() if kind.children)
 
 
-@dataclass(frozen=True)
-class Composite:
+class Composite(NamedTuple):
     """A layer made of layers, by the path it has in `Composites.found`."""
 
     kind: Kind

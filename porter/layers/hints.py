@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from porter.formats.model import ModuleFacts
 from porter.layers.kinds import Kind
@@ -14,8 +15,7 @@ def _nothing(path: str) -> ModuleFacts | None:
     return None
 
 
-@dataclass(frozen=True)
-class Hints:
+class Hints(NamedTuple):
     """What the user, or an earlier conversion, adds to the file's own evidence.
 
     Attributes:
@@ -32,8 +32,8 @@ class Hints:
     layers: tuple[tuple[str, Kind], ...] = ()
     network: tuple[ModuleFacts, ...] = ()
     counterpart: Callable[[str], ModuleFacts | None] = _nothing
-    recorded: Mapping[str, str] = field(default_factory=dict)
-    recorded_settings: Mapping[str, Settings] = field(default_factory=dict)
+    recorded: Mapping[str, str] = MappingProxyType({})
+    recorded_settings: Mapping[str, Settings] = MappingProxyType({})
     wrapper: str = ""
     eps: float | None = None
     momentum: float | None = None

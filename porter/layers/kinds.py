@@ -122,7 +122,7 @@ def _at_level(parameter: Parameter, end: str) -> Parameter:
     name = parameter.slot + end
     level = end.removesuffix("_reverse")
     sizes = tuple(f"I{level}" if size == "I" else size for size in parameter.sizes)
-    return replace(parameter, slot=name, torch=name, mindspore=name, sizes=sizes)
+    return parameter._replace(slot=name, torch=name, mindspore=name, sizes=sizes)
 
 
 def _attention() -> Kind:

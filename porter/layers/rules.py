@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Dialect = Literal["torch", "mindspore", "mint"]
 DIALECTS: tuple[Dialect, ...] = ("torch", "mindspore", "mint")
@@ -24,8 +24,7 @@ def names_differ(from_: Dialect, to: Dialect) -> bool:
 _SIZE = re.compile(r"(\d*)(\D\w*)?")
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One parameter (or buffer) of a kind, under its canonical slot name.
 
     Attributes:
@@ -78,8 +77,7 @@ class Parameter:
         return self.rank is None or len(shape) == self.rank
 
 
-@dataclass(frozen=True)
-class Child:
+class Child(NamedTuple):
     """A layer inside a layer of several: its name below it on each side, and its kind."""
 
     torch: str
@@ -125,7 +123,7 @@ class Kind:
     @cached_property
     def rule(self) -> tuple[object, ...]:
         """What conversion needs to know of the kind: kinds with equal rules are converted alike."""
-        return tuple(replace(p, rank=None, sizes=()) for p in self.parameters)
+        return tuple(p._replace(rank=None, sizes=()) for p in self.parameters)
 
     @cached_property
     def keeps_names(self) -> bool:

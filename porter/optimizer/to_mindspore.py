@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -78,7 +78,7 @@ def to_mindspore(plan: Plan, source: Source, wanted: str, recorded: Carried | No
         notes=(*_notes(given), *notes),
     )
     order = recorded.order if recorded else ()
-    return replace(plan, steps=_in_order([*network, *steps], order), optimizer=carried)
+    return plan._replace(steps=_in_order([*network, *steps], order), optimizer=carried)
 
 
 def _with_numbers(source: Source, found: OptimizerDict) -> tuple[OptimizerDict, list[Step]]:
@@ -92,7 +92,7 @@ def _with_numbers(source: Source, found: OptimizerDict) -> tuple[OptimizerDict, 
                     group[name] = shortest(number) if value.dtype is FLOAT32 else number
                     reason = f"a setting, the number {group[name]:g}"
                     steps.append(Step(value, None, "dropped", reason, optimizer=True))
-    return replace(found, param_groups=tuple(groups)), steps
+    return found._replace(param_groups=tuple(groups)), steps
 
 
 def _in_order(steps: list[Step], order: tuple[str, ...]) -> tuple[Step, ...]:

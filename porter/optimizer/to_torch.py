@@ -70,7 +70,7 @@ def to_torch(plan: Plan, source: Source, wanted: str, recorded: Carried | None, 
         kind.name, groups, names, dict(enumerate(counts)), int(done or 0), order,
         (*notes, *more, *ordered, *_lost(found, by_source)),
     )  # fmt: skip
-    return replace(plan, steps=(*network, *steps), optimizer=carried)
+    return plan._replace(steps=(*network, *steps), optimizer=carried)
 
 
 def _network_step(step: Step, taken: Mapping[str, Step], source: Source, kind: OptimizerClass) -> Step | None:

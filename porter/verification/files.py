@@ -126,7 +126,7 @@ def verify_output(
         UsageError, BackendError: `target.network` cannot be built.
     """
     if target.network:
-        source = replace(source, layers=[_without_assumptions(layer) for layer in source.layers])
+        source = source._replace(layers=[_without_assumptions(layer) for layer in source.layers])
     problems = list(check_structure(plan, output))
     wrong = wrong_settings(plan, output)
     if wrong:

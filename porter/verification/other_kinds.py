@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from porter.formats.model import ModuleFacts
 from porter.layers.classes import kinds_of_class
 from porter.layers.kinds import Dialect, Kind
@@ -34,7 +32,7 @@ def of_another_kind(
 
 
 def _own_kind(facts: ModuleFacts | None) -> Kind | None:
-    return next(iter(kinds_of_class(replace(facts, bases=()))), None) if facts else None
+    return next(iter(kinds_of_class(facts._replace(bases=()))), None) if facts else None
 
 
 def _alike(one: Kind, other: Kind) -> bool:

@@ -19,7 +19,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +130,7 @@ def start_up(folder: Path) -> list[Job]:
     specs = [TensorSpec(f"conv{i}.weight", FLOAT32, (1 << 20, 1, 4, 4, 8)) for i in range(SPARSE_BYTES >> 29)]
     layout = safetensors.layout(specs, metadata={"format": "pt"})
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    write_layout(descriptor, replace(layout, slots={}), lambda name: [])
+    write_layout(descriptor, layout._replace(slots={}), lambda name: [])
     os.close(descriptor)
     return [
         Job("cp of nothing", ["cp", os.devnull, str(folder / "nothing")], [folder / "nothing"]),

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import islice
@@ -191,7 +191,7 @@ def _right_network(name: str, dtype: str, seed: int, folder: Path) -> Score:
 def _right_settings(folder: Path) -> Score:
     """The sample with the network that has its settings."""
     subject, score = fault_subjects.sample(folder), Score()
-    options = replace(subject.options, net=f"{wrong_settings.__file__}:right")
+    options = subject.options._replace(net=f"{wrong_settings.__file__}:right")
     score.add_right(subject.name, porter.verify(subject.source, subject.output, source_options=options))
     return score
 

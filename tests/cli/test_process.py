@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def sparse(path: Path, tensors: int, megabytes: int) -> None:
     specs = [TensorSpec(f"conv{i}.weight", FLOAT32, (megabytes << 12, 1, 4, 4, 4)) for i in range(tensors)]
     layout = safetensors.layout(specs, metadata={"format": "pt"})
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    write_layout(descriptor, replace(layout, slots={}), lambda name: [])
+    write_layout(descriptor, layout._replace(slots={}), lambda name: [])
     os.ftruncate(descriptor, layout.size)
     os.close(descriptor)
 

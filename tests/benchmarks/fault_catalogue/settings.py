@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import wrong_settings
 
@@ -33,6 +32,6 @@ def settings_of_all(scene: Scene) -> Iterator[Fault]:
 def settings_of_one(scene: Scene) -> Iterator[Fault]:
     """One layer of the sample's MindSpore network, as `--net` gives it: eps, momentum, and its statistics flag."""
     for factory, words in wrong_settings.WORDS.items():
-        options = replace(scene.subject.options, net=f"{wrong_settings.__file__}:{factory}")
+        options = scene.subject.options._replace(net=f"{wrong_settings.__file__}:{factory}")
         victims = {wrong_settings.LAYER: (words,)}
         yield Fault("the network's settings", factory, victims, options={"source_options": options})
