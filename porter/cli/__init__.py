@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import sys
-import traceback
 from contextlib import suppress
 from typing import NoReturn
 
@@ -116,6 +115,8 @@ def run() -> int:
         _report(refused, as_json=False)
         return refused.exit_code
     except Exception as error:
+        import traceback
+
         check()
         if as_json:
             _report(BnportError(f"fault in bnport: {type(error).__name__}: {error}"), as_json)
