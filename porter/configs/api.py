@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from porter import port_rules
+from porter.collector import collector_paused
 from porter.configs import record as records
 from porter.configs.changes import Remark, Undecision
 from porter.configs.doubled import ask_of_doubled
@@ -89,6 +90,7 @@ def translate_config(
     return done
 
 
+@collector_paused()
 def planned(
     paths: str | Path | Iterable[str | Path],
     options: ConfigOptions,

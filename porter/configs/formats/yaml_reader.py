@@ -30,10 +30,10 @@ class Reader(yaml.parser.Parser, yaml.constructor.SafeConstructor, yaml.resolver
 
 
 def quick_scanner(text: str) -> Any:
-    """libyaml's scanner, five times as fast as PyYAML's own; None where it is missing or would count other places.
+    """libyaml's scanner, ten times as fast as PyYAML's own; None where there is none, or where it counts otherwise.
 
-    Of texts that both can read its tokens differ in nothing that counts, except behind a byte order mark, which it
-    leaves out. Its errors are worded otherwise and stand elsewhere.
+    What PyYAML's reads, it reads alike, but it skips a byte order mark without counting it. It also takes a few texts
+    that PyYAML refuses, such as a tab behind plain text. Its errors are worded otherwise.
     """
     return yaml.CSafeLoader(text) if yaml.__with_libyaml__ and "\ufeff" not in text else None
 

@@ -8,12 +8,13 @@ strings, numbers, booleans and null; what has any other tag is an `Expression` a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from porter.configs.formats.yaml_reader import Reader, end_of, span_of
+from porter.configs.formats.yaml_reader import Reader, end_of, quick_scanner, span_of
 from porter.configs.tree import (
     DEEPEST,
     Entry,
@@ -81,8 +82,11 @@ def compose(text: str) -> Composed:
         Malformed: it is no YAML, a mapping has a key twice, or an alias stands inside of what it repeats.
         LimitExceeded: it is nested more than `DEEPEST` levels deep.
     """
+    with suppress(yaml.YAMLError, UnicodeEncodeError):  # PyYAML's own scanner says better what is wrong
+        if scanner := quick_scanner(text):
+            return _Composer(text, scanner).composed()
     try:
-        return _Composer(text).composed()
+        return _Composer(text, yaml.SafeLoader(text)).composed()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise malformed(text, mark.index if mark else 0, f"is no YAML: {error.problem}") from error
@@ -111,9 +115,10 @@ class _Open:
 
 
 class _Composer:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, scanner: Any) -> None:
         self._text = text
-        self._reader: Any = Reader(text)
+        self._scanner = scanner
+        self._reader: Any = Reader(scanner)
         self._open: list[_Open] = []
         self._anchors: dict[str, Node | None] = {}
         self._anchored_at: dict[str, int] = {}
@@ -121,18 +126,16 @@ class _Composer:
 
     def composed(self) -> Composed:
         for event in self._events():
-            if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag:
-                self._result.tags.append((span_of(event), event.tag))
-            if isinstance(event, yaml.DocumentStartEvent):
-                self._anchors = {}
-            elif isinstance(event, yaml.AliasEvent):
-                self._add(_Child(self._repeated(event), span_of(event)))
-            elif isinstance(event, yaml.ScalarEvent):
+            if isinstance(event, yaml.ScalarEvent):
                 self._add(self._scalar(event))
             elif isinstance(event, yaml.CollectionStartEvent):
                 self._begin(event)
             elif isinstance(event, yaml.CollectionEndEvent):
                 self._add(self._closed(event))
+            elif isinstance(event, yaml.AliasEvent):
+                self._add(_Child(self._repeated(event), span_of(event)))
+            elif isinstance(event, yaml.DocumentStartEvent):
+                self._anchors = {}
         return self._result
 
     def _events(self) -> Iterator[yaml.Event]:
@@ -142,17 +145,18 @@ class _Composer:
                 self._note_key(event)
                 yield event
         except (ValueError, OverflowError) as error:  # "\Uffffffff"
-            at = self._reader.get_mark().index
+            at = self._scanner.get_mark().index
             raise malformed(self._text, at, f"is no YAML: {error}") from error
 
     def _note_key(self, event: yaml.Event) -> None:
         """Remember where the key starts that `event` begins, its question mark included."""
+        if not isinstance(event, yaml.NodeEvent):
+            return
         here = self._open[-1] if self._open else None
-        if here and here.style and len(here.children) % 2 == 0 and isinstance(event, yaml.NodeEvent):
+        if here and here.style and len(here.children) % 2 == 0:
             start = span_of(event).start
             here.key_starts.append(start if self._reader.key_start is None else self._reader.key_start)
-        if isinstance(event, yaml.NodeEvent):
-            self._reader.key_start = None
+        self._reader.key_start = None
 
     def _add(self, child: _Child) -> None:
         if self._open:
@@ -186,6 +190,8 @@ class _Composer:
         start = token.start_mark.index if is_there else written.end
         span = Span(start, max(start, end_of(self._text, start, written.end)))
         tag = event.tag
+        if tag:
+            self._result.tags.append((written, tag))
         if tag is None or tag == "!":
             tag = self._reader.resolve(yaml.ScalarNode, event.value, event.implicit)
         quoted = event.style in ("'", '"', "|", ">")
@@ -211,6 +217,8 @@ class _Composer:
         if len(self._open) >= DEEPEST:
             raise too_deep(self._text, span_of(event).start)
         written = span_of(event)
+        if event.tag:
+            self._result.tags.append((written, event.tag))
         self._name_anchor(event.anchor, written.start, None)
         style, start = None, written.end
         if isinstance(event, yaml.MappingStartEvent):
