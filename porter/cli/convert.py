@@ -23,6 +23,7 @@ from porter.cli.options import (
     take_run_options,
     take_source_options,
 )
+from porter.collector import collector_paused
 from porter.verification.activations import NetworkInput
 
 
@@ -79,6 +80,7 @@ class _Convert(click.Command):
 @input_shape_option
 @run_options
 @output_options
+@collector_paused()
 def convert(
     source: Path,
     output: Path,

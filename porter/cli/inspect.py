@@ -9,6 +9,7 @@ import click
 
 from porter import api, port_rules
 from porter.cli.options import output_options, print_json, source_options, take_source_options
+from porter.collector import collector_paused
 
 
 @click.command(short_help="Show what a checkpoint holds.")
@@ -20,6 +21,7 @@ from porter.cli.options import output_options, print_json, source_options, take_
 )
 @source_options
 @output_options
+@collector_paused()
 def inspect(
     file: Path,
     write_rules: Path | None,
