@@ -21,8 +21,9 @@ class Change:
         why: that rule in words.
         place: line and column of the value, from 1.
         splices: the characters that change; none where those of another change take this along.
-        defines: the key under which code can look the value up; "" where a layer alone takes it.
+        defines: the names under which code can look the value up; none where a layer alone takes it.
         reads: what an expression that is rewritten looks up, in this file or another.
+        fed_by: where the values stand that such an expression takes in this file for certain.
     """
 
     path: str
@@ -33,8 +34,9 @@ class Change:
     why: str
     place: Place
     splices: tuple[Splice, ...]
-    defines: str = ""
+    defines: frozenset[str] = frozenset()
     reads: frozenset[str] = frozenset()
+    fed_by: frozenset[Place] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def in_code(document: Document, sites: Sequence[Site]) -> Iterator[Site]:
         for scalar in document.sources(value).values
     }
     for site in sites:
-        own = [s for s in site.settings if not _is_handed_on(s)]
+        own = [s for s in site.settings if not _is_handed_on(s) and not (site.doubt and _feeds(s, fed))]
         if own:
             yield replace(site, settings=tuple(own))
         handed_on = [s for s in site.settings if _is_handed_on(s) and not _feeds(s, fed)]

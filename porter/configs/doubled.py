@@ -22,14 +22,15 @@ def ask_of_doubled(files: Sequence[tuple[str, Translation]]) -> None:
     written: dict[tuple[str, str], list[tuple[str, Change]]] = defaultdict(list)
     for file, translation in files:
         for change in translation.changes:
-            written[change.setting, change.defines].append((file, change))
+            for name in change.defines:
+                written[change.setting, name].append((file, change))
     for file, translation in files:
         for reading in translation.changes:
-            for name in sorted(reading.reads):
-                other = next(((f, c) for f, c in written[reading.setting, name] if c is not reading), None)
-                if other:
-                    translation.undecided.append(_question(file, reading, *other))
-                    break
+            named = [pair for name in sorted(reading.reads) for pair in written[reading.setting, name]]
+            fed = ((file, one) for one in translation.changes if one.place in reading.fed_by)
+            other = next(((f, c) for f, c in (*fed, *named) if c is not reading), None)
+            if other:
+                translation.undecided.append(_question(file, reading, *other))
 
 
 def _question(file: str, reading: Change, elsewhere: str, written: Change) -> Undecision:

@@ -213,16 +213,20 @@ class _Translator(NameTranslator):
         target = "nothing" if use.outcome.removed else use.outcome.key or use.name
         rule = f"{use.source} {use.name} -> {self.to} {target}"
         path, place = ".".join(use.path), self._place(use)
-        defines, reads = self._looked_up(use)
-        return Change(path, use.name, before, after, rule, use.outcome.why, place, tuple(splices), defines, reads)
+        change = Change(path, use.name, before, after, rule, use.outcome.why, place, tuple(splices))
+        return self._with_flow(change, use)
 
-    def _looked_up(self, use: Use) -> tuple[str, frozenset[str]]:
-        """The key that code can find the value under, and the names that it is computed of."""
+    def _with_flow(self, change: Change, use: Use) -> Change:
+        """`change` with what code can find its value under, and with what its value is computed of."""
         assert use.setting is not None
-        is_passed = use.setting.is_argument and use.setting.owner.callee is not None
-        is_rewritten = use.value is not None and isinstance(use.value.value, Expression)
-        reads = self.document.sources(use.value).names if use.value and is_rewritten else frozenset()
-        return "" if is_passed else use.entry.name, reads
+        assert use.value is not None
+        if not (use.setting.is_argument and use.setting.owner.callee is not None):
+            change = replace(change, defines=self.document.handed_on_as(use.value) | {use.entry.name})
+        if not isinstance(use.value.value, Expression):
+            return change
+        sources = self.document.sources(use.value)
+        fed_by = frozenset(self.document.place(value.span.start) for value in sources.values)
+        return replace(change, reads=sources.names, fed_by=fed_by)
 
     def _remark_on(self, site: Site, source: Dialect | None) -> None:
         """Say what is suspicious about a site, and why one that names its framework is left alone."""

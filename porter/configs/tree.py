@@ -248,6 +248,10 @@ class Document(ABC):
         """What an expression takes its value from, as far as this file says."""
         return Sources()
 
+    def handed_on_as(self, value: Scalar) -> frozenset[str]:
+        """The names that expressions which take a value from `value` are given: `bn` for `bn=MOMENTUM`."""
+        return frozenset()
+
     @abstractmethod
     def spelled(self, value: bool | str | None, like: Scalar) -> str | None:
         """`value` as a literal in the style of `like`: True as `True`, `true` or `yes`, None as `null` or `~`.

@@ -120,6 +120,7 @@ def test_a_use_of_a_name_settles_its_own_bindings_alone(text: str) -> None:
         "class N:\n    bn_mom: float = 0.1\n    def f(self): return nn.BatchNorm3d(8, momentum=self.bn_mom)",
         "class N:\n    def a(self, bn_mom): return nn.BatchNorm3d(8, 1e-5, bn_mom)\n"
         "    def b(self, bn_mom=0.1): return self.a(bn_mom=bn_mom)\nclass O(N): pass",
+        "norm_momentum = 0.01\nmodel = dict(norm_cfg=dict(type='BN3d', momentum=norm_momentum))",
     ],
 )
 def test_what_feeds_a_layers_expression_stays(text: str) -> None:
@@ -151,6 +152,36 @@ def test_what_would_be_translated_twice_is_asked_for(form: str) -> None:
         assert not translation.undecided
         assert ("1 - " in result) is (settled == written)
         assert (".9" in result) is (settled == reading)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("M = .1\n{}(3, momentum=M)", "M"),
+        ("def f(m=.1):\n    {}(3, momentum=m)", "f.m"),
+        (
+            "class N:\n    def __init__(self, m=.1):\n        self.m = m\n        {}(3, momentum=self.m)",
+            "N.__init__.m",
+        ),
+        ("m = .1\nmodel = dict(norm_cfg=dict(type='BN3d', momentum=m))", "m"),
+        ("class C:\n    bn_mom: float = .1\ndef f(cfg):\n    {}(3, momentum=cfg.bn_mom)", "C.bn_mom"),
+        ("M = .1\nclass C:\n    bn_mom = M\ndef f(cfg):\n    {}(3, momentum=cfg.bn_mom)", "M"),
+        ("M = .1\nc = Config(bn_mom=M)\n{}(3, momentum=c.bn_mom)", "M"),
+    ],
+)
+def test_what_the_user_calls_a_momentum_is_not_translated_twice(text: str, told: str) -> None:
+    text = f"import torch\n{text.format('torch.nn.BatchNorm3d')}\n"
+    said = (told, "momentum")
+    _, translation = translated(text, "python", settings=(said,))
+    (reading, _), (written, _) = _options(translation)
+    assert written == told
+    result, translation = translated(text, "python", settings=(said, (reading, "keep")))
+    assert not translation.undecided
+    assert result.replace("mindspore", "torch") == text.replace("= .1", "= .9").replace("=.1", "=.9")
+    result, translation = translated(text, "python", settings=(said, (told, "keep")))
+    assert not translation.undecided
+    assert ".1" in result
+    assert "1 - " in result
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from porter.configs.formats.python_flow import Flow
 from porter.configs.formats.python_scopes import Scope
 from porter.configs.formats.python_source import Source, module_of
 from porter.configs.splices import Splice
-from porter.configs.tree import Document, Entry, Mapping, Rewrite, Scalar, Sources, Span
+from porter.configs.tree import Document, Entry, Expression, Mapping, Rewrite, Scalar, Sources, Span
 
 _QUOTED = re.compile(r"(?P<prefix>[a-zA-Z]*)(?P<quote>'''|\"\"\"|'|\")")
 # A continued line separates no more than a comment does.
@@ -84,6 +84,19 @@ class PythonDocument(Document):
         found = self.flow.sources(*self.syntax[value])
         values = {scalar for syntax in found.values for scalar in self._scalars.get(syntax, ())}
         return Sources(frozenset(values - {value}), frozenset(filter(None, found.names)))
+
+    def handed_on_as(self, value: Scalar) -> frozenset[str]:
+        return frozenset(self._handed_on.get(value, ()))
+
+    @cached_property
+    def _handed_on(self) -> dict[Scalar, set[str]]:
+        """The names that `handed_on_as` tells of every value."""
+        found: dict[Scalar, set[str]] = {}
+        for entry in (*self.assignments, *(entry for mapping in self.layouts for entry in mapping.entries)):
+            if isinstance(entry.value, Scalar) and isinstance(entry.value.value, Expression):
+                for value in self.sources(entry.value).values:
+                    found.setdefault(value, set()).add(entry.name)
+        return found
 
     @cached_property
     def _scalars(self) -> dict[ast.expr, list[Scalar]]:
