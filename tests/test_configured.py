@@ -215,9 +215,7 @@ def test_the_users_own_word_outweighs_the_config(
     done = convert(config="net.yaml", config_output="ms.yaml", **how)
     assert {settings.momentum for settings in settings_of(done).values()} == {momentum}
     assert done.verified is True
-    assert [note for note in done.warnings if "net.yaml" in note] == [
-        f"net.yaml:1 says {note} counts for 1 and 1 more"
-    ]
+    assert [note for note in done.warnings if "net.yaml" in note] == [f"net.yaml:1 says {note} counts for 1 and 4"]
 
 
 def test_the_sources_own_network_outweighs_the_config(folder: Path) -> None:
@@ -225,7 +223,7 @@ def test_the_sources_own_network_outweighs_the_config(folder: Path) -> None:
     done = porter.convert("whole.pth", "whole.ckpt", config="net.yaml", config_output="ms.yaml")
     assert settings_of(done)["1"].momentum == 0.2
     assert done.verified is True
-    assert "net.yaml:1 says momentum 0.05, but 0.2 (pickled module) counts for 1 and 1 more" in done.warnings
+    assert "net.yaml:1 says momentum 0.05, but 0.2 (pickled module) counts for 1 and 4" in done.warnings
     # What config and network agree on is the config's to say on the other side.
     found = verify(BN, BN_MINDSPORE.replace("e-3", "e-2"), "whole.pth", "whole.ckpt")
     assert diagnoses(found) == {"eps is 0.01 where 0.001 was expected (there.yaml:1)"}
@@ -238,9 +236,7 @@ def test_tensors_outweigh_the_config_about_statistics(folder: Path) -> None:
     Path("net.yaml").write_text("a: {type: BN3d, track_running_stats: true}")
     done = convert(config="net.yaml", output="again.ckpt")
     assert settings_of(done)["1"].statistics == "batch"
-    assert any(
-        "says statistics true, but batch (its tensors) counts for 1 and 1 more" in note for note in done.warnings
-    )
+    assert any("says statistics true, but batch (its tensors) counts for 1 and 4" in note for note in done.warnings)
 
 
 @pytest.fixture
@@ -318,8 +314,37 @@ def test_a_computed_setting_is_not_used_and_said_with_what_to_give_instead(folde
     assert settings_of(done) == dict.fromkeys("14", Settings(eps=1e-5, momentum=0.05))
     computed, unread = about_config(done)
     assert computed.startswith("net.py:2: net.0.eps: 1e-3 * 2 and 1 more like it")
-    assert "layers 1 and 1 more run with the default eps; give it with --eps" in computed
+    assert "layers 1 and 4 run with the default eps; give it with --eps" in computed
     assert unread.startswith("net.py:3: not read")
+
+
+CONSTANTS = """from torch import nn
+MOMENTUM = 0.05
+EPS: float = 1e-3
+net = nn.Sequential(nn.BatchNorm3d(4, EPS, MOMENTUM), nn.BatchNorm3d(4, eps=EPS, momentum=1 - KEPT))
+KEPT = 0.95
+"""
+
+
+def test_a_constant_says_what_it_is_and_so_does_its_rewriting(folder: Path) -> None:
+    Path("net.py").write_text(CONSTANTS)
+    done = convert(config="net.py", config_output="ms.py")
+    assert settings_of(done) == dict.fromkeys("14", Settings(eps=1e-3, momentum=0.05))
+    assert (about_config(done), done.verified) == ([], True)
+    assert "EPS, 1 - MOMENTUM)" in Path("ms.py").read_text()
+    untranslated = porter.verify(
+        "net.pth", "net.ckpt", source_options=SourceOptions(layers=SAY_3D), configs=("net.py", "net.py")
+    )
+    assert diagnoses(untranslated) == {UNTRANSLATED.replace("there.yaml:1", "net.py:4")}
+
+
+@pytest.mark.parametrize(
+    "also",
+    ["MOMENTUM += 0.1", "def f(MOMENTUM): pass", "def f():\n    global MOMENTUM\n    MOMENTUM = 1", "del MOMENTUM"],
+)
+def test_what_is_bound_twice_is_no_constant(folder: Path, also: str) -> None:
+    Path("net.py").write_text(f"{CONSTANTS}{also}\n")
+    assert "MOMENTUM is computed" in about_config(convert(config="net.py"))[0]
 
 
 def test_nothing_is_said_of_a_computed_setting_that_the_user_gives(folder: Path) -> None:

@@ -65,7 +65,7 @@ def values_in(document: Document, sites: Iterable[Site], terms: Callable[[Site],
         sites: the places.
         terms: whose terms a site is in.
 
-    What is computed when the config is used says nothing here.
+    What is computed when the config is used says nothing here, but for the constants of a Python file.
     """
     paths, sites = _paths(document), list(sites)
     own = {(id(site.node), site.path) for site in sites}
@@ -74,9 +74,10 @@ def values_in(document: Document, sites: Iterable[Site], terms: Callable[[Site],
         others = [path for path in aliases if (id(site.node), path) not in own]
         for setting in site.settings:
             for scalar in setting.values:
-                known = _value(setting, scalar, terms(site))
+                meant = document.constant(scalar) or scalar
+                known = _value(setting, meant, terms(site))
                 if known:
-                    one = Said(*known, scalar.text, setting.path, document.place(scalar.span.start))
+                    one = Said(*known, meant.text, setting.path, document.place(scalar.span.start))
                     yield one
                     yield from (replace(one, path=(*path, *setting.path[len(site.path) :])) for path in others)
 
@@ -86,7 +87,7 @@ def unsaid_in(document: Document, sites: Iterable[Site], terms: Callable[[Site],
     for site in sites:
         for setting in site.settings:
             name = _FIELDS.get(setting.name)
-            missed = [scalar for scalar in setting.values if not _value(setting, scalar, terms(site))]
+            missed = [s for s in setting.values if not _value(setting, document.constant(s) or s, terms(site))]
             if name and (missed or setting.problem):
                 written = setting.entry.value.span
                 start, end = missed[0].span if missed else written

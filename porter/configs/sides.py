@@ -28,6 +28,8 @@ from porter.layers.settings import CONFIG, NOT_SAID, TARGET, Given, Settings, Va
 
 # Settings that went through float32, or momentum through 1 - momentum, are still the same.
 _SAME = 1e-6
+# So many further names are counted.
+_COUNTED = 2
 
 
 @dataclass(frozen=True)
@@ -275,5 +277,6 @@ def _same(a: Value, b: Value) -> bool:
 
 
 def _counted(names: Sequence[str]) -> str:
-    first = names[0] or "(root)"
-    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
+    first, *others = [name or "(root)" for name in names]
+    more = others if len(others) < _COUNTED else [f"{len(others)} more"]
+    return " and ".join([first, *more])

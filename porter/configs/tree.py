@@ -248,6 +248,10 @@ class Document(ABC):
         """What an expression takes its value from, as far as this file says."""
         return Sources()
 
+    def constant(self, value: Scalar) -> Scalar | None:
+        """The number that an expression can only mean: of a constant's name, or of 1 - such a name. Else None."""
+        return None
+
     def handed_on_as(self, value: Scalar) -> frozenset[str]:
         """The names that expressions which take a value from `value` are given: `bn` for `bn=MOMENTUM`."""
         return frozenset()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar
 
 from porter.configs.formats.commas import without
+from porter.configs.formats.python_constants import constants
 from porter.configs.formats.python_flow import Flow
 from porter.configs.formats.python_scopes import Scope
 from porter.configs.formats.python_source import Source, module_of
 from porter.configs.splices import Splice
+from porter.configs.terms import inverted, number
 from porter.configs.tree import Document, Entry, Expression, Mapping, Rewrite, Scalar, Sources, Span
 
 _QUOTED = re.compile(r"(?P<prefix>[a-zA-Z]*)(?P<quote>'''|\"\"\"|'|\")")
@@ -84,6 +86,23 @@ class PythonDocument(Document):
         found = self.flow.sources(*self.syntax[value])
         values = {scalar for syntax in found.values for scalar in self._scalars.get(syntax, ())}
         return Sources(frozenset(values - {value}), frozenset(filter(None, found.names)))
+
+    def constant(self, value: Scalar) -> Scalar | None:
+        match self.syntax.get(value):
+            case ast.Name(id=name), _:
+                return self._constants.get(name)
+            case ast.BinOp(left=ast.Constant(value=1), op=ast.Sub(), right=ast.Name(id=name)), _ if (
+                scalar := self._constants.get(name)
+            ) and number(scalar.text) is not None:
+                text = inverted(scalar.text)
+                return replace(scalar, value=float(text), text=text)
+        return None
+
+    @cached_property
+    def _constants(self) -> dict[str, Scalar]:
+        module = next((scope.root.node for _, scope in self.syntax.values()), None)
+        known = constants(module).items() if isinstance(module, ast.Module) else ()
+        return {name: scalar for name, syntax in known for scalar in self._scalars.get(syntax, ())}
 
     def handed_on_as(self, value: Scalar) -> frozenset[str]:
         return frozenset(self._handed_on.get(value, ()))

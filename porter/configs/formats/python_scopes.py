@@ -76,6 +76,14 @@ class Scope:
         holder = self.holder(name)
         return holder.bindings[name] if holder else []
 
+    @property
+    def root(self) -> Scope:
+        """The scope of the module."""
+        scope = self
+        while scope.parent:
+            scope = scope.parent
+        return scope
+
     def class_around(self) -> Scope | None:
         """The scope of the class that this method belongs to."""
         scope: Scope | None = self
