@@ -7,7 +7,7 @@ must visit each object once: a short pickle can describe a graph with 2^40 paths
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, final
 
 
 class Global:
@@ -92,6 +92,7 @@ class TensorKind:
         self.strides = strides
 
 
+@final
 class TensorCall:
     """A call of `torch._utils._rebuild_tensor_v2` as PyTorch writes it for nearly all tensors, in one small object.
 

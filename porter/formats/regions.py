@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from porter.errors import Malformed
 from porter.formats.model import Extent, Layout, Slot
@@ -13,6 +13,7 @@ from porter.formats.transfer import Chunk, StoredBytes, TensorReader
 _new = tuple.__new__
 
 
+@final
 class Literal(NamedTuple):
     """Bytes of the output that are known by now: no tensor's, or all those of the tensor `name`."""
 
@@ -22,6 +23,7 @@ class Literal(NamedTuple):
     name: str | None = None
 
 
+@final
 class Piece(NamedTuple):
     """Bytes of tensor `name` from its byte `start` on: `length` bytes that lie at `at` of `extent`.
 
@@ -35,11 +37,6 @@ class Piece(NamedTuple):
     stored: StoredBytes
     extent: Extent
     at: int
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is all of the tensor, which lies in one stretch."""
-        return len(self.stored.extents) == 1 and self.length == self.extent.length
 
     @property
     def way(self) -> tuple[TensorReader, int, int]:
@@ -65,6 +62,7 @@ class Region(NamedTuple):
         return first.stored.reader, Extent(first.extent.file, first.extent.offset + first.at, self.length)
 
 
+@final
 class Stream(NamedTuple):
     """A tensor whose bytes are made (cast, gathered, filled), to be poured into its slots one after the other."""
 
@@ -85,16 +83,16 @@ def regions(layout: Layout, chunks_of: Callable[[str], Iterable[Chunk]], size: i
     """
     start, end, parts = 0, 0, list[Literal | Piece]()
     for part in _parts(layout, chunks_of, size):
-        if isinstance(part, Stream):
+        if type(part) is Stream:
             yield part
             continue
-        offset, length = part[:2]
+        offset = part[0]
         if offset != end or offset % size == 0:
             if parts:
                 yield Region(start, end - start, parts)
             start, parts = offset, []
         parts.append(part)
-        end = offset + length
+        end = offset + part[1]
     if parts:
         yield Region(start, end - start, parts)
 
@@ -110,9 +108,9 @@ def _parts(
     literals = _Literals(layout.literals, size)
     for name, slots in layout.slots.items():
         content = chunks_of(name)
-        if isinstance(content, StoredBytes):
+        if type(content) is StoredBytes:
             for piece in _pieces(name, content, slots, size):
-                yield from literals.before(piece.offset)
+                yield from literals.before(piece[0])
                 yield piece
         elif isinstance(content, list) and _fits(data := b"".join(content), slots, size):
             yield from literals.before(slots[0].offset)

@@ -110,11 +110,11 @@ def pickled_tensor(name: str, value: Any) -> PickledTensor | None:
         LimitExceeded: too many dimensions.
         (each with `name` as the entry; the file is for the caller to add)
     """
-    call = _undressed(value)
+    call = value if type(value) is TensorCall else _undressed(value)
     if call is None:
         return None
     try:
-        if isinstance(call, TensorCall):
+        if type(call) is TensorCall:
             key, geometry = call.key, _geometry_of_kind(call.kind)
         else:
             key, geometry = _rebuilt(call)
@@ -194,11 +194,11 @@ def place_all(
         LimitExceeded: out of proportion.
         Malformed: a storage in the file is not as long as the pickle says.
     """
-    placed, total = {}, 0
+    placed, total, most = {}, 0, MAX_EXPANSION * file_size
     for spec, key, geometry in tensors:
-        nbytes, storage_nbytes, is_whole = geometry.nbytes, geometry.storage_nbytes, geometry.is_whole
+        _, _, _, _, nbytes, storage_nbytes, _, is_whole = geometry
         total += nbytes
-        if nbytes > file_size or total > MAX_EXPANSION * file_size:
+        if nbytes > file_size or total > most:
             raise LimitExceeded(
                 "expanded to its full size it is out of proportion to the file",
                 entry=spec.name,
@@ -206,7 +206,7 @@ def place_all(
                 found=f"{total} bytes",
             )
         storage = locate(key)
-        if storage.length != storage_nbytes:
+        if storage[2] != storage_nbytes:
             raise Malformed(
                 "the storage is not as long as the pickle says",
                 entry=spec.name,
@@ -214,7 +214,7 @@ def place_all(
                 found=f"{storage.length} bytes",
             )
         stored = _new(StoredTensor, (spec, (storage,), None)) if is_whole else _part(spec, geometry, storage)
-        placed[spec.name] = stored
+        placed[spec[0]] = stored
     return placed
 
 

@@ -81,7 +81,7 @@ def pickled_checkpoint(path: Path, root: Any, *, key: str | None, optimizer: boo
     if not optimizer:
         left_out += [LeftOut(key, "an optimizer (--optimizer carries its state)") for key in optimizer_keys(root)]
     state, moments = (find_optimizer(root) if optimizer else None) or (None, [])
-    names = {tensor.spec.name for tensor in tensors}
+    names = {tensor.spec.name for tensor in tensors} if moments else ()
     both = next((moment.spec.name for moment in moments if moment.spec.name in names), None)
     if both is not None:
         raise Malformed("the network has a tensor by the name of the optimizer's state", entry=both)

@@ -117,7 +117,7 @@ class _Archive:
                 raise Malformed("a storage that the pickle refers to is not in the archive", entry=name)
             extent = locate(self.headers, name, place, self.size)
             promise = self.promises[key] = tuple.__new__(Checksum, (extent, place[2], name))
-        return promise.extent
+        return promise[0]
 
     def checksums(self) -> tuple[Checksum, ...]:
         return tuple(self.promises.values())

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from isal.isal_zlib import crc32
 
@@ -40,12 +40,8 @@ _UNWANTED = bytearray(4096)
 _LONGEST_RUN = 512
 
 
-class Wanted(NamedTuple):
-    """The bytes of `extent` from its byte `at` on, to be read into `place`."""
-
-    place: memoryview
-    extent: Extent
-    at: int
+# Where bytes are to be read to, of which extent, and from which of its bytes on.
+Wanted = tuple[memoryview, Extent, int]
 
 
 class TensorReader(AbstractContextManager["TensorReader"]):
@@ -173,15 +169,16 @@ class TensorReader(AbstractContextManager["TensorReader"]):
 
     def _read_run(self, run: Sequence[Wanted]) -> bool:
         """Whether one call could read all of a run."""
-        start = end = run[0].extent.offset + run[0].at
+        _, (file, start, _), at = run[0]
+        start = end = start + at
         buffers = []
-        for place, extent, at in run:
-            if extent.offset + at > end:
-                buffers.append(memoryview(_UNWANTED)[: extent.offset + at - end])
+        for place, (_, offset, _), at in run:
+            if offset + at > end:
+                buffers.append(memoryview(_UNWANTED)[: offset + at - end])
             buffers.append(place)
-            end = extent.offset + at + len(place)
+            end = offset + at + len(place)
         try:
-            return os.preadv(self._descriptor(run[0].extent.file), buffers, start) == end - start
+            return os.preadv(self._descriptor(file), buffers, start) == end - start
         except OSError:
             return False  # what is wrong, `read_into` will tell
 
@@ -262,14 +259,13 @@ def _runs(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
     run: list[Wanted] = []
     file, end = -1, 0
     for one in wanted:
-        place, extent, at = one
-        gap = extent.offset + at - end
-        if extent.file != file or not 0 <= gap <= len(_UNWANTED) or len(run) == _LONGEST_RUN:
+        place, (own_file, offset, _), at = one
+        if own_file != file or not 0 <= offset + at - end <= len(_UNWANTED) or len(run) == _LONGEST_RUN:
             if run:
                 yield run
             run = []
         run.append(one)
-        file, end = extent.file, extent.offset + at + len(place)
+        file, end = own_file, offset + at + len(place)
     if run:
         yield run
 

@@ -178,16 +178,18 @@ def locate(headers: NearbyReads, name: str, place: Place, size: int) -> Extent:
     """
     header, length, crc32 = place
     encoded = name.encode()
-    found = headers.take(header, _LOCAL.size + len(encoded))
-    if len(found) < _LOCAL.size + len(encoded):
+    head_bytes = _LOCAL.size + len(encoded)
+    found = headers.take(header, head_bytes)
+    if len(found) < head_bytes:
         raise Truncated("the archive ends in the middle of a member", entry=name)
     signature, flags, method, crc, packed, unpacked, name_length, extra = _LOCAL_FACTS.unpack_from(found)
     # Written before the data, the header may leave these to the directory (0, with flag 8) or to zip64 (all ones).
-    numbers_agree = crc in (0, crc32) and packed in (0, _FULL32, length) and unpacked in (0, _FULL32, length)
+    lengths_agree = packed == length == unpacked or {packed, unpacked} <= {0, _FULL32, length}
+    numbers_agree = lengths_agree and crc in (crc32, 0)
     names_agree = name_length == len(encoded) and found.endswith(encoded)
     if signature != _LOCAL_SIGNATURE or method or flags & _ENCRYPTED or not (numbers_agree and names_agree):
         raise Malformed("the member and the zip directory contradict each other", entry=name)
-    start = header + _LOCAL.size + name_length + extra
+    start = header + head_bytes + extra
     if start + length > size:
         raise Truncated("the archive ends in the middle of a member", entry=name)
     return tuple.__new__(Extent, (0, start, length))
