@@ -14,7 +14,7 @@ from porter.errors import FileIOError, UsageError
 from porter.formats.dtypes import DType
 from porter.idle import untrained, without_idle
 from porter.layers.kinds import Dialect
-from porter.layers.rules import names_differ
+from porter.layers.rules import FRAMEWORKS, names_differ
 from porter.layers.undecided import refuse_undecided
 from porter.plan import Plan, cast, strip_prefix
 from porter.plan_proof import prove
@@ -106,8 +106,7 @@ def destination(output: Path, source: Source, options: WriteOptions) -> Destinat
     to = options.to or _inferred_dialect(source, output.suffix)
     format_name = _FORMATS[output.suffix]
     if (format_name, to) in (("torch-zip", "mindspore"), ("torch-zip", "mint"), ("mindspore-ckpt", "torch")):
-        framework = "PyTorch" if to == "torch" else "MindSpore"
-        raise UsageError(f"{framework} cannot read this format", entry=f"-o {output} --to {to}")
+        raise UsageError(f"{FRAMEWORKS[to]} cannot read this format", entry=f"-o {output} --to {to}")
     if options.optimizer and to == "torch" and (format_name != "torch-zip" or options.max_shard_bytes):
         expected = "-o *.pth, without --max-shard-size"
         raise UsageError("PyTorch keeps an optimizer's state in one .pth", entry="--optimizer", expected=expected)

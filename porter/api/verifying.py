@@ -23,6 +23,7 @@ from porter.dialect import dialect_of
 from porter.errors import FileIOError, Malformed, UsageError
 from porter.formats import open_checkpoint
 from porter.layers.kinds import Dialect
+from porter.layers.rules import FRAMEWORKS
 from porter.plan import Plan, dtype_called
 from porter.source import SourceOptions, open_source
 from porter.verification.activations import NetworkInput
@@ -108,9 +109,8 @@ def _refuse_same_names(dialect: Dialect, to: Dialect, write: WriteOptions, outpu
     """Refuse two files with the same side's names, which is a copy or a mistake, unless a copy was asked for."""
     asked = write.to is not None and (write.like is None or write.like.plan.from_ == to)
     if to == dialect and not asked:
-        side = "PyTorch" if to == "torch" else "MindSpore"
         raise UsageError(
-            f"both files bear {side}'s names: nothing was converted",
+            f"both files bear {FRAMEWORKS[to]}'s names: nothing was converted",
             entry=str(output),
             hint=f"Give the converted file; --to {to} checks a copy with the same names.",
         )
@@ -178,8 +178,7 @@ def _misfit(plan: Plan, reference: str) -> NetworkResult | None:
     from porter.target import misfit
     from porter.verification.network_results import NetworkResult, Problem
 
-    side = "PyTorch" if plan.to == "torch" else "MindSpore"
-    problems = tuple(Problem(side, one) for one in misfit(plan, reference) if one.problem != "dtype")
+    problems = tuple(Problem(FRAMEWORKS[plan.to], one) for one in misfit(plan, reference) if one.problem != "dtype")
     return NetworkResult((), problems, (), {}) if problems else None
 
 

@@ -145,7 +145,9 @@ run_options = _together(
 )
 
 name_options = _together(
-    click.option("--to", type=click.Choice(DIALECTS), help="Whose names the output bears (default: the other's)."),
+    click.option(
+        "--to", type=click.Choice(DIALECTS), help="Whose names the output bears (default: the other framework's)."
+    ),
     click.option("--strip-prefix", default="", metavar="PREFIX", help="Remove from all names; 'auto': a wrapper's."),
     click.option(
         "--rename",

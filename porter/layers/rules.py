@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 Dialect = Literal["torch", "mindspore", "mint"]
 DIALECTS: tuple[Dialect, ...] = ("torch", "mindspore", "mint")
+FRAMEWORKS: Mapping[Dialect, str] = {"torch": "PyTorch", "mindspore": "MindSpore", "mint": "MindSpore"}
 
 
 def names_differ(from_: Dialect, to: Dialect) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.markup import escape
 from rich.table import Table
@@ -13,11 +14,12 @@ from porter.formats.dtypes import FLOAT32
 from porter.formats.model import Checkpoint, TensorSpec
 from porter.layers.kinds import Dialect
 from porter.layers.model import Layer
+from porter.layers.rules import FRAMEWORKS
 from porter.plan import Fate, Plan, Step
 from porter.report.console import counted, new_table, show_warnings, stdout
 from porter.report.fold import NUMBER, fold
 
-FRAMEWORK: dict[Dialect, str] = {"torch": "PyTorch", "mindspore": "MindSpore", "mint": "MindSpore (mint)"}
+FRAMEWORK: Mapping[Dialect, str] = {**FRAMEWORKS, "mint": "MindSpore (mint)"}
 _FATES: tuple[Fate, ...] = ("copied", "renamed", "reshaped", "cast", "created", "dropped", "shared")
 _NOTHING = TensorSpec("-", FLOAT32, ())
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from porter.formats.model import ModuleFacts
 from porter.layers.classes import kinds_of_class
 from porter.layers.kinds import Dialect, Kind
+from porter.layers.rules import FRAMEWORKS
 from porter.verification.layer_pairs import LayerPair
 from porter.verification.results import Check, LayerResult
-
-_FRAMEWORKS = {"torch": "PyTorch", "mindspore": "MindSpore", "mint": "MindSpore"}
 
 
 def of_another_kind(
@@ -25,7 +24,7 @@ def of_another_kind(
     source, target = _own_kind(theirs), _own_kind(ours)
     if not (theirs and ours and source and target) or _alike(source, target):
         return None
-    classes = {_FRAMEWORKS[to]: ours.class_name, _FRAMEWORKS[from_]: theirs.class_name}
+    classes = {FRAMEWORKS[to]: ours.class_name, FRAMEWORKS[from_]: theirs.class_name}
     text = "is " + ", ".join(f"{name.rpartition('.')[2]} in {where}" for where, name in classes.items())
     checks = (Check("settings", False, note="the networks have layers of different kinds here"),)
     return LayerResult(pair.layer.name, pair.layer.kind.name, False, checks, text, cause="settings")
