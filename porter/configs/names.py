@@ -86,8 +86,8 @@ def in_code(text: str) -> Named | None:
 
 
 def snake(key: str) -> str:
-    """`key` in lower case with underscores: bnMomentum, BN-MOMENTUM and BN_MOMENTUM are bn_momentum."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).replace("-", "_").lower()
+    """`key` in lower case with underscores: bnMomentum, BNMomentum, BN-MOMENTUM and BN_MOMENTUM are bn_momentum."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z]{2})(?=[A-Z][a-z])", "_", key).replace("-", "_").lower()
 
 
 # Keys whose value names a layer's class, the surest first.
@@ -146,6 +146,10 @@ _NORM = re.compile(
 )
 _OPTIMIZER = re.compile(r".*(?:optim|solver|sgd|adam|rmsprop|moco|teacher|sched).*|(?:.*_)?ema(?:_.*)?")
 _OPTIMIZERS = re.compile(r"lr|learning_rate|weight_decay|wd|nesterov|dampening|betas|optim|optimizer|solver")
+# SlowFast's and other projects' words beside a momentum that no optimizer has.
+_NORMALISES = re.compile(
+    r".*_?precise(?:_.*)?|norm_type|affine|track_running_stats|use_batch_statistics|num_features"
+)
 _SCHEDULE = re.compile(
     r"bnm?_(?:mom(?:entum)?_)?(?:clip|decay|decay_rate|min|max|init|initial|start|final|end|scheduler?)"
 )
@@ -197,6 +201,12 @@ def is_optimizer(key: str) -> bool:
 def is_optimizers(key: str) -> bool:
     """Whether `key` is an argument of optimizers, or one itself, in a place that says nothing else."""
     return _OPTIMIZERS.fullmatch(snake(key)) is not None
+
+
+@_remembered
+def normalises(key: str) -> bool:
+    """Whether `key` is an argument of normalisations that no optimizer has: NORM_TYPE, USE_PRECISE_STATS, affine."""
+    return _NORMALISES.fullmatch(snake(key)) is not None
 
 
 @_remembered

@@ -17,6 +17,7 @@ from porter.configs.names import (
     is_section,
     named,
     names_norms,
+    normalises,
     partners,
     plain_setting,
     snake,
@@ -213,6 +214,9 @@ def _beside_optimizers(role: Role, entries: _Entries, stop: _Stop) -> Role:
 
 
 def _of_optimizers(entries: _Entries) -> str | None:
+    """What an optimizer's settings say, where none beside it says a normalisation's: both have a weight decay."""
+    if any(normalises(entry.name) for _, entry, _ in entries):
+        return None
     return next((entry.name for _, entry, _ in entries if is_optimizers(entry.name)), None)
 
 

@@ -321,6 +321,9 @@ def f(m, norm_cfg, name, kw):
     get_norm('bn')(16, momentum=.1)  # person
     Norm[Norm.BATCH, 3](64, momentum=0.1)  # person
     get_norm_layer("batch", 3, 4, momentum=.1)  # person
+    NormConfig(momentum=.1)  # person
+    NormConfig(eps=.1)
+    GroupNormConfig(momentum=.1)
     builds(nn.BatchNorm3d, momentum=.1)  # person
     L(nn.BatchNorm3d)(momentum=.1)  # person
     registry[nn.BatchNorm3d](64, 1e-5, .1)  # person
@@ -347,7 +350,7 @@ def h(m):
 class C:
     bn_mom: float = field(default=.1)  # person
     bn_momentum = attr.ib(default=.1)  # person
-    bn_eps: float = Field(0.1)  # person
+    bn_eps: float = Field(0.1)
     momentum: float = field(default=.9)
 class Own(nn.BatchNorm3d):
     def __init__(self, c, momentum=0.1, **kw):

@@ -247,6 +247,17 @@ def test_what_a_class_or_an_optimizer_beside_it_makes_doubtful_is_asked_for(text
     assert result == text.replace("torch", "mindspore")
 
 
+@pytest.mark.parametrize("beside", ["USE_PRECISE_STATS: true", "NUM_BATCHES_PRECISE: 9", "NORM_TYPE: batchnorm"])
+def test_a_weight_decay_beside_what_only_normalisations_have_is_theirs(beside: str) -> None:
+    assert certain(f"BN: {{{beside}, momentum: 0.1, WEIGHT_DECAY: 0.0}}") == ["BN.momentum=momentum"]
+
+
+@pytest.mark.parametrize("name", ["BNConfig", "BnConfig", "BatchNormConfig", "SyncBNCfg"])
+def test_a_class_named_after_batch_normalisations_holds_their_settings(name: str) -> None:
+    text = f"class {name}:\n    momentum: float = 0.1\nclass SGDConfig:\n    momentum = 0.9\n"
+    assert certain(text, "python") == [f"{name}.momentum=momentum"]
+
+
 @pytest.mark.parametrize("text", ["{norm: batch, lr: 0.1, momentum: 0.9}", "a: 'uses BatchNorm3d (see the paper)'"])
 def test_a_training_beside_a_norm_is_none_of_it(text: str) -> None:
     _, translation = translated(text)

@@ -10,7 +10,10 @@ from porter.configs.formats.python_names import SETTINGS, Names, is_batchnorm, i
 from porter.configs.formats.python_scopes import Scope
 from porter.configs.formats.python_source import Source
 from porter.configs.names import is_section, named, names_norms, prefixed_setting
+from porter.configs.terms import TRACK, USE_BATCH
 
+# The settings whose values mean something else in the other framework.
+_TRANSLATED = ("momentum", TRACK, USE_BATCH)
 # So many positional arguments reach the momentum.
 _TO_MOMENTUM = 3
 
@@ -26,7 +29,11 @@ def handed_about(
     if changed := _changed(call, scope, names):
         yield changed, f"`{source.text_of(call)}` changes settings of a batch normalisation"
     setting = _setting(call)
-    if not is_mapping(meaning.name) and setting and _names_one(call, scope, names, source):
+    if (
+        not is_mapping(meaning.name)
+        and setting
+        and (_names_one(call, scope, names, source) or _is_a_norms(call, meaning.name))
+    ):
         yield setting, f"`{source.text_of(call)}` may make a batch normalisation with these settings"
 
 
@@ -44,7 +51,7 @@ def set_on_a_mapping(statement: ast.stmt, scope: Scope, names: Names) -> bool:
 def _option(call: ast.Call, source: Source) -> Iterator[tuple[ast.expr | ast.keyword, str]]:
     """The default of an option or of a lookup: add_argument("--bn-momentum", default=0.1), cfg.get("bn_mom", 0.1)."""
     texts = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-    name = next((text for text in texts if prefixed_setting(text.lstrip("-").replace("-", "_"))), None)
+    name = next((text for text in texts if _is_translated(text.lstrip("-").replace("-", "_"))), None)
     values = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "default")]
     for value in values if name else ():
         if _is_number(value):
@@ -53,10 +60,14 @@ def _option(call: ast.Call, source: Source) -> Iterator[tuple[ast.expr | ast.key
 
 def defined_by_a_call(name: str, value: ast.expr | None, source: Source) -> Iterator[tuple[ast.expr, str]]:
     """The numbers in the call that defines a field: bn_momentum: float = field(default=0.1)."""
-    if isinstance(value, ast.Call) and prefixed_setting(name):
+    if isinstance(value, ast.Call) and _is_translated(name):
         for part in (*value.args, *(keyword.value for keyword in value.keywords)):
             if _is_number(part):
                 yield part, f"{source.text_of(part)} goes into {name} through a call, and stays as it is"
+
+
+def _is_translated(name: str) -> bool:
+    return prefixed_setting(name) in _TRANSLATED
 
 
 def _is_number(value: ast.expr) -> bool:
@@ -117,6 +128,15 @@ def _names_one(call: ast.Call, scope: Scope, names: Names, source: Source) -> bo
     # Of a name that is written in full the search of all formats asks.
     given = (part for part in (*call.args, *keywords) if source.text_of(part) != names.meaning(part, scope).name)
     return any(_is_one(part, scope, names) for part in given)
+
+
+def _is_a_norms(call: ast.Call, meaning: str) -> bool:
+    """Whether a call of what no rule knows gives a normalisation's momentum or flag: NormConfig(momentum=0.05)."""
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            is_norm = (is_section(name) or names_norms(name)) and named(meaning or name).kind == "unknown"
+            return is_norm and any(keyword.arg in _TRANSLATED for keyword in call.keywords)
+    return False
 
 
 def _is_one(part: ast.expr, scope: Scope, names: Names) -> bool:
