@@ -156,7 +156,7 @@ def convert(
     @collector_running()
     def check(path: Path) -> Proof | None:
         from porter.proof import Proof
-        from porter.verification.files import TargetOptions
+        from porter.verification.configured_layers import TargetOptions
 
         # Settings can only be compared where those of both sides are known.
         network = ready.network if given.model and given.net else None

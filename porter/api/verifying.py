@@ -32,7 +32,8 @@ from porter.verification.cases import Options
 if TYPE_CHECKING:
     from porter.configured import Configs
     from porter.proof import Option
-    from porter.verification.files import TargetOptions, Verification
+    from porter.verification.configured_layers import TargetOptions
+    from porter.verification.files import Verification
     from porter.verification.network_results import NetworkResult
 
 
@@ -74,7 +75,7 @@ def verify(
         InputError, Undecided, UsageError, BackendError: see `porter.errors`. A failed check is no error: it is in
         the result.
     """
-    from porter.verification.files import TargetOptions
+    from porter.verification.configured_layers import TargetOptions
 
     check_settings("target-", eps=target_eps, momentum=target_momentum)
     target = Path(output)

@@ -6,22 +6,25 @@ The plan is made anew from the source and the layer rules; what the conversion n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, replace
 from itertools import chain
 
-from porter import network
 from porter.formats.model import Checkpoint, ModuleFacts
 from porter.formats.transfer import TensorReader
-from porter.layers.classes import settings_of
 from porter.layers.kinds import Dialect
-from porter.layers.model import Layer
-from porter.layers.settings import DEFAULT_EPS, DEFAULT_MOMENTUM, TARGET, Given, Settings, invert_momentum, with_given
+from porter.layers.settings import Settings
 from porter.optimizer.carry import wrong_settings
 from porter.plan import Plan
 from porter.proof import Circumstances
 from porter.source import Source
 from porter.verification.cases import LayerCase, Options, Side
+from porter.verification.configured_layers import (
+    TargetOptions,
+    assumed_settings,
+    target_modules,
+    target_settings,
+    without_assumptions,
+)
 from porter.verification.copies import TensorProblem, check_structure, compare_tensor
 from porter.verification.copy_faults import explain
 from porter.verification.layer_pairs import LayerPair, pair_layers
@@ -31,24 +34,6 @@ from porter.verification.other_kinds import of_another_kind
 from porter.verification.results import Check, LayerResult
 
 OnLayer = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class TargetOptions:
-    """How the layers on the output's side are configured; what is not given is the translated source setting.
-
-    Attributes:
-        network: the target network, `module:factory` or `file.py:factory`, in the output's framework.
-        eps, momentum: for every batch normalisation, momentum in the output's own terms.
-        given: layer -> settings as the output's config says them, in PyTorch's terms.
-        networks_agree: both networks, run whole, compute the same.
-    """
-
-    network: str | None = None
-    eps: float | None = None
-    momentum: float | None = None
-    given: Mapping[str, Mapping[str, Given]] = field(default_factory=dict)
-    networks_agree: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +111,7 @@ def verify_output(
         UsageError, BackendError: `target.network` cannot be built.
     """
     if target.network:
-        source = source._replace(layers=[_without_assumptions(layer) for layer in source.layers])
+        source = source._replace(layers=[without_assumptions(layer) for layer in source.layers])
     problems = list(check_structure(plan, output))
     wrong = wrong_settings(plan, output)
     if wrong:
@@ -136,20 +121,20 @@ def verify_output(
         comparable = [step for step in plan.steps if step.target and step.target.name not in unusable]
         differing = [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
         problems += explain(differing, comparable, theirs, ours)
-        modules = _target_modules(target, plan.to)
+        modules = target_modules(target, plan.to)
         networks = Networks(_source_modules(source), modules, agree=target.networks_agree)
         pairs, others = _sorted_out(pair_layers(source, plan, output), networks, plan)
         norms = [pair for pair in pairs if pair.layer.kind.family == "BatchNorm" and pair.layer.settings]
-        known = [norm for norm in norms if norm.path in modules or not target.network]
+        known = [norm for norm in norms if norm.path in modules or not target.network or target.networks_agree]
         cases = [_case(norm, plan, modules.get(norm.path), target, theirs, ours) for norm in known]
         ordinary = OrdinaryLayers(plan, theirs, ours, pairs, networks)
         results = _run(cases, ordinary, options, on_layer)
-        strangers = (_not_in_the_network(norm, modules, target) for norm in norms if norm not in known)
+        strangers = (_not_in_the_network(norm) for norm in norms if norm not in known)
         found = _in_order(source, (*results, *others, *strangers, *_undecided(source)))
     layers = tuple(_told(layer, problems) for layer in found)
     suspect = (f"{layer.name or '(root)'}: {text}" for layer in layers for text in layer.suspect)
     cast = sum(step.fate == "cast" for step in comparable)
-    assumed = _assumed_settings(source) if any(layer.ok is not None for layer in layers) else ()
+    assumed = assumed_settings(source) if any(layer.ok is not None for layer in layers) else ()
     return Verification(layers, len(comparable), tuple(problems), (*assumed, *suspect), cast=cast)
 
 
@@ -202,41 +187,6 @@ def _undecided(source: Source) -> Iterator[LayerResult]:
             yield LayerResult(layer.name, layer.kind_name, None, (Check("eval", None, note=note),))
 
 
-def _without_assumptions(layer: Layer) -> Layer:
-    """`layer` with the defaults where the target's settings were assumed: they are what it is to be compared with."""
-    settings = layer.settings
-    if settings is None:
-        return layer
-    assumed = {key for key, origin in settings.known_from.items() if origin == TARGET and key in ("eps", "momentum")}
-    if not assumed:
-        return layer
-    values = {key: getattr(Settings(), key) for key in assumed}
-    known_from = {**settings.known_from, **dict.fromkeys(assumed, "default")}
-    return layer._replace(settings=replace(settings, **values, known_from=known_from))
-
-
-def _assumed_settings(source: Source) -> Iterator[str]:
-    """Settings that nothing in the source tells: the layers were run with assumed ones."""
-    norms = [layer.settings for layer in source.layers if layer.settings]
-    options = "--model, --eps or --momentum" if source.dialect == "torch" else "--net, --eps or --momentum"
-    count = sum(TARGET in settings.known_from.values() for settings in norms)
-    if count:
-        yield (
-            f"{count} layers were run with the target network's settings on both sides: nothing says the source's; "
-            f"{options} does"
-        )
-    assumed: dict[int, list[str]] = {}
-    for name, value in (("eps", DEFAULT_EPS), ("momentum", DEFAULT_MOMENTUM)):
-        count = sum(settings.known_from.get(name, "default") == "default" for settings in norms)
-        assumed.setdefault(count, []).append(f"{name} {value:g}")
-    for count, settings in assumed.items():
-        if count:
-            yield (
-                f"{count} layers were run with PyTorch's default {' and '.join(settings)}: the file does not say; "
-                f"{options} does"
-            )
-
-
 def _case(
     norm: LayerPair,
     plan: Plan,
@@ -247,7 +197,7 @@ def _case(
 ) -> LayerCase:
     layer = norm.layer
     assert layer.settings is not None, "only batch normalisations become cases"
-    settings = _target_settings(layer, facts, target, plan.to)
+    settings = target_settings(layer, facts, target, plan.to)
     return LayerCase(
         layer.name,
         layer.kind,
@@ -256,16 +206,10 @@ def _case(
     )
 
 
-def _not_in_the_network(norm: LayerPair, modules: Mapping[str, ModuleFacts], target: TargetOptions) -> LayerResult:
-    """A layer that the target network does not have under the output's name: its settings there are unknown."""
-    near = get_close_matches(norm.path, modules, n=1, cutoff=0.4)
-    closest = f", the closest is {near[0]}" if near else ""
-    text = (
-        f"{target.network} has no layer called {norm.path}{closest}; --strip-prefix or --rename gives the output the "
-        "network's names"
-    )
-    checks = (Check("eval", False, note="the network has no such layer"),)
-    return LayerResult(norm.layer.name, norm.layer.kind.name, False, checks, text, cause="settings")
+def _not_in_the_network(norm: LayerPair) -> LayerResult:
+    """A layer that the target network has no module for: its settings there are unknown, and could be wrong."""
+    note = f"{norm.layer.label}: the network has no layer {norm.path}, so that its settings there are not known"
+    return LayerResult(norm.layer.name, norm.layer.kind.name, None, (Check("eval", None, note=note),))
 
 
 def _side(dialect: Dialect, settings: Settings, tensors: Mapping[str, str], reader: TensorReader) -> Side:
@@ -278,28 +222,3 @@ def _source_modules(source: Source) -> dict[str, ModuleFacts]:
     """By path in the file, which may have been written by a wrapper that the network does not know."""
     named = {facts.name: facts for facts in source.modules}
     return {source.wrapper + name: facts for name, facts in named.items()} | named
-
-
-def _target_modules(target: TargetOptions, dialect: Dialect) -> dict[str, ModuleFacts]:
-    if not target.network:
-        return {}
-    load = network.torch_modules if dialect == "torch" else network.mindspore_modules
-    return {facts.name: facts for facts in load(target.network)}
-
-
-def _target_settings(layer: Layer, facts: ModuleFacts | None, target: TargetOptions, dialect: Dialect) -> Settings:
-    """How the layer is configured in the output's framework, in PyTorch's terms.
-
-    Where both a network and a config say how, the network counts that is not as the source: either may be wrong.
-    """
-    source = layer.settings or Settings()
-    settings = (settings_of(facts, "network") if facts else None) or source
-    for setting, given in target.given.get(layer.name, {}).items():
-        if getattr(settings, setting) == getattr(source, setting):
-            settings = with_given(settings, setting, given)
-    if target.eps is not None:
-        settings = replace(settings, eps=target.eps)
-    if target.momentum is not None:
-        momentum = invert_momentum(target.momentum) if dialect == "mindspore" else target.momentum
-        settings = replace(settings, momentum=momentum)
-    return settings
