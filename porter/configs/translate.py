@@ -15,7 +15,7 @@ from porter.configs.rules import STAYS, Case, Outcome, outcome
 from porter.configs.splices import Splice
 from porter.configs.terms import ONLY_MINDSPORE, TERMS, Dialect, Signature
 from porter.configs.told import KEEP, option
-from porter.configs.translate_names import FRAMEWORKS, NameTranslator
+from porter.configs.translate_names import FRAMEWORKS, NameTranslator, dialect_of
 from porter.configs.tree import Document, Expression, Place, Scalar
 from porter.errors import Undecided, UsageError
 
@@ -43,7 +43,7 @@ def translate(
     """
     result = Translation()
     from_, recorded = (dialect and _signed(dialect, signature) for dialect in (from_, recorded))
-    work = _Translator(document, _signed(to, signature), from_, recorded or from_, result)
+    work = _Translator(document, _signed(to, signature), from_, recorded or from_, result, recorded is not None)
     work.sites(found, signature)
     work.classes(found.classes)
     work.unread(found.unread)
@@ -63,6 +63,7 @@ def _signed(dialect: Dialect, signature: Signature) -> Dialect:
 
 @dataclass
 class _Translator(NameTranslator):
+    is_recorded: bool = False
     # Values that serve several sites are remarked on once.
     _suspected: set[int] = field(default_factory=set)
 
@@ -81,9 +82,16 @@ class _Translator(NameTranslator):
 
     def _source(self, site: Site, signature: Signature) -> Dialect | None:
         """Whose terms a site is in."""
+        if self.is_recorded and self._is_named_by_what_stayed(site):
+            return self.unsaid
         if site.dialect and site.class_name and not any(s.name in ONLY_MINDSPORE for s in site.settings):
             return _signed(site.dialect, signature)
         return site.dialect or self.unsaid
+
+    def _is_named_by_what_stayed(self, site: Site) -> bool:
+        """Whether a layer's class is named through an import that the recorded translation left as it was."""
+        stayed = {dialect_of(each) for each in self.document.imports if not each.alone}
+        return site.node.callee_span is None and site.dialect in stayed - {None}
 
     def _uses(self, site: Site, source: Dialect | None) -> list[Use]:
         """What becomes of each value of a site."""

@@ -10,7 +10,7 @@ from porter.configs.model import ClassName, Unread
 from porter.configs.references import text_of
 from porter.configs.splices import Splice
 from porter.configs.terms import TERMS, Dialect, class_of
-from porter.configs.tree import Document
+from porter.configs.tree import Document, Import
 
 FRAMEWORKS: Mapping[Dialect, str] = {
     "torch": "PyTorch",
@@ -18,6 +18,12 @@ FRAMEWORKS: Mapping[Dialect, str] = {
     "announced": "MindSpore",
     "mint": "mindspore.mint",
 }
+
+
+def dialect_of(statement: Import) -> Dialect | None:
+    """Whose package an import names; None for no framework's."""
+    known = class_of(f"{statement.package}.BatchNorm3d") or class_of(f"{statement.package}.nn.BatchNorm3d")
+    return known[0] if known else None
 
 
 @dataclass
@@ -77,14 +83,14 @@ class NameTranslator:
     def imports(self) -> None:
         """Rename the packages that bring in nothing but batch normalisations, and tell of the others."""
         for statement in self.document.imports:
-            known = class_of(f"{statement.package}.BatchNorm3d") or class_of(f"{statement.package}.nn.BatchNorm3d")
-            if not known or not self.translates(known[0]):
+            dialect = dialect_of(statement)
+            if not dialect or not self.translates(dialect):
                 continue
             if statement.alone:
                 package = TERMS[self.to].package
-                self.result.changes.append(self._renamed("", "import", known[0], statement.span, package))
+                self.result.changes.append(self._renamed("", "import", dialect, statement.span, package))
             else:
-                text = f"`{statement.text}` still names {FRAMEWORKS[known[0]]}"
+                text = f"`{statement.text}` still names {FRAMEWORKS[dialect]}"
                 place = self.document.place(statement.span.start)
                 self.result.notes.append(Remark("", "import", text, place))
 

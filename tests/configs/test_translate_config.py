@@ -112,6 +112,36 @@ def test_a_second_run_turns_nothing_again(config: Path) -> None:
     assert to_mindspore(config).files[0].after == BN_MINDSPORE
 
 
+@pytest.mark.parametrize(
+    ("imports", "use"),
+    [
+        ("import torch.nn as nn", "nn.BatchNorm3d(8, momentum=0.1)"),
+        ("from torch import nn", "nn.BatchNorm3d(8, momentum=args.bn_momentum)"),
+        ("from torch.nn import BatchNorm3d, Conv3d", "BatchNorm3d(8, 1e-5, 0.1)"),
+        ("import torch.nn as nn", "dict(norm_op=nn.BatchNorm3d, norm_op_kwargs=dict(momentum=0.1))"),
+        ("import torch.nn as nn", "partial(nn.BatchNorm3d, momentum=0.1)"),
+        ("from torch.nn import BatchNorm3d", "BatchNorm3d(8, momentum=0.1)"),
+        ("import torch", "torch.nn.BatchNorm3d(8, momentum=0.1)"),
+    ],
+)
+def test_an_import_that_still_names_pytorch_does_not_outweigh_the_record(
+    tmp_path: Path, imports: str, use: str
+) -> None:
+    text = f"from functools import partial\n{imports}\nx = {use}\nlr = 1\n"
+    path = tmp_path / "net.py"
+    path.write_text(text)
+    assert to_mindspore(path, in_place=True).changed
+    assert not to_mindspore(path).changed
+    path.write_text(path.read_text().replace("lr = 1", "lr = 2"))
+    again = ConfigOptions("mindspore", signature="classic")
+    assert not translate_config(path, again).changed
+    back = translate_config(path, ConfigOptions("torch", signature="classic")).files[0].after
+    assert back == text.replace("lr = 1", "lr = 2")
+    # What is written in full says itself whose it is.
+    path.write_text(path.read_text() + "y = torch.nn.BatchNorm3d(8, momentum=0.2)\nimport torch\n")
+    assert "y = mindspore.nn.BatchNorm3d(8, momentum=0.8)" in translate_config(path, again).files[0].after
+
+
 def test_a_copy_of_what_is_translated_already_keeps_its_record(config: Path, tmp_path: Path) -> None:
     to_mindspore(config, in_place=True, backup=False)
     to_mindspore(config, output=tmp_path / "copy.yaml")
