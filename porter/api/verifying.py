@@ -140,7 +140,7 @@ def checked(
     written = open_checkpoint(output, optimizer=ready.plan.optimizer is not None)
     with Witness(ready.source.checkpoint, written) as witness:
         whole = _compare_networks(ready, output, inputs, options) if inputs else None
-        target = replace(target, networks_agree=whole is not None and whole.ok is True)
+        target = replace(target, networks_agree=None if whole is None else whole.ok is True)
         found = verify_output(ready.source, ready.plan, written, options, target, on_layer)
         found = replace(found, network=whole)
         told = _told(options, ready.given, target, configs)

@@ -22,14 +22,14 @@ class TargetOptions:
         network: the target network, `module:factory` or `file.py:factory`, in the output's framework.
         eps, momentum: for every batch normalisation, momentum in the output's own terms.
         given: layer -> settings as the output's config says them, in PyTorch's terms.
-        networks_agree: both networks, run whole, compute the same.
+        networks_agree: whether both networks, run whole, compute the same; None where they were not run.
     """
 
     network: str | None = None
     eps: float | None = None
     momentum: float | None = None
     given: Mapping[str, Mapping[str, Given]] = field(default_factory=dict)
-    networks_agree: bool = False
+    networks_agree: bool | None = None
 
 
 def target_modules(target: TargetOptions, dialect: Dialect) -> dict[str, ModuleFacts]:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from porter.formats.model import ModuleFacts
 from porter.formats.transfer import TensorReader
 from porter.layers.classes import kinds_of_class
 from porter.layers.kinds import Dialect, Kind
-from porter.layers.ordinary_settings import BESIDE, Settings, read_settings
+from porter.layers.ordinary_settings import BESIDE, Settings, differing, read_settings
 from porter.plan import Plan
 from porter.verification.cases import Options, OrdinaryCase, Stored, computed_with
 from porter.verification.layer_pairs import LayerPair
 from porter.verification.results import Check, LayerResult
 
+if TYPE_CHECKING:
+    from porter.verification.runs import Bench
+
+_BESIDE_THE_LAYER = (
+    "if the network does the same beside the layer, --input-shape 2x3x8x32x32 (your network's own) proves it on both "
+    "networks whole"
+)
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -24,12 +32,12 @@ class Networks:
 
     Attributes:
         source, target: path in the file -> module; empty where no network is given.
-        agree: run whole, they compute the same.
+        agree: whether, run whole, they compute the same; None where they were not run.
     """
 
     source: Mapping[str, ModuleFacts]
     target: Mapping[str, ModuleFacts]
-    agree: bool = False
+    agree: bool | None = None
 
 
 class OrdinaryLayers:
@@ -57,7 +65,6 @@ class OrdinaryLayers:
 
     def verified(self, options: Options) -> Iterator[LayerResult]:
         """One result per layer that has parameters or can be run; memory is that of the largest."""
-        from porter.verification.ordinary import verify_ordinary
         from porter.verification.runs import Bench
 
         bench = Bench(options)
@@ -67,10 +74,22 @@ class OrdinaryLayers:
                 check = Check("eval", None, note=f"{pair.layer.label}: {reason}")
                 result = LayerResult(pair.layer.name, pair.layer.kind.name, None, (check,))
             else:
-                result = verify_ordinary(self._case(pair), bench)
+                result = self._verified(self._case(pair), bench)
             # Of a layer without parameters nothing was converted: that it does not run here leaves nothing unproven.
             if pair.theirs or result.ok is not None:
                 yield result
+
+    def _verified(self, case: OrdinaryCase, bench: Bench) -> LayerResult:
+        """The result, with what else could prove the layer right where only its network can tell."""
+        from porter.verification.ordinary import verify_ordinary
+
+        result, theirs = verify_ordinary(case, bench), case.source.settings
+        beside = {name: theirs[name] for name in BESIDE if name in theirs}
+        if result.cause != "settings" or self._networks.agree is not None:
+            return result
+        if not differing(beside, case.target.settings):
+            return result
+        return replace(result, diagnosis=f"{result.diagnosis}; {_BESIDE_THE_LAYER}")
 
     def _case(self, pair: LayerPair) -> OrdinaryCase:
         kind, networks = pair.layer.kind, self._networks

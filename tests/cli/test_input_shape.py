@@ -67,6 +67,7 @@ def test_a_fault_is_shown_with_what_stands_around_it(bnport: Any, converted: Non
     ]  # fmt: skip
     assert "the first divergence is at stem.0" in shown.out
     assert "padding is (1, 2, 2) in PyTorch and pad_mode='same' in MindSpore" in shown.out
+    assert "beside the layer" not in shown.out, "the networks were run whole, and differ"
     assert "wrong by themselves, too: stage2.0.conv1\n" in shown.out
     assert "stage2.0.conv1: padding is" in shown.out, "a second one, told as a difference in settings"
     assert "VERIFICATION FAILED 2 layers configured otherwise; the parameters are right." in shown.out
@@ -83,6 +84,7 @@ def test_padding_beside_the_layer_is_right_where_the_networks_agree(
     alone = bnport("verify", SOURCE, "net.ckpt", *MODEL, "--net", "padded_net.py:build")
     assert alone.code == 1
     assert "padding is (1, 2, 2) in PyTorch and pad_mode='valid' in MindSpore" in alone.out
+    assert "if the network does the same beside the layer, --input-shape" in " ".join(alone.out.split())
     whole = bnport("verify", SOURCE, "net.ckpt", *MODEL, "--net", "padded_net.py:build", *SHAPE)
     assert whole.code == 0, whole.out
     assert "on a single input this need not show" in whole.out, "but it is told"
