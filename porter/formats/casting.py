@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Elements that are computed with at a time: little enough for the processor's cache.
-_BLOCK = 64 << 10
-# Elements that are handed on, and written, at a time.
-_PART = 4 * _BLOCK
+# Elements that are cast at a time. Fewer are nearer to the processor, but between two calls of numpy the threads wait
+# for each other: 1 GB of float32 became bfloat16 in 1.0 s in three threads, in 1.8 s with a quarter of these.
+_BLOCK = 256 << 10
 _BY_RANGE = (FLOAT16, BFLOAT16, FLOAT32, FLOAT64)
 # The bits of infinity without its sign, shifted left by one.
 _INFINITY_SHIFTED = {FLOAT16: 0xF800, BFLOAT16: 0xFF00, FLOAT32: 0xFF000000}
@@ -51,16 +50,16 @@ def cast_chunks(
     import numpy as np
 
     narrower, overflowed = _BY_RANGE.index(target.dtype) < _BY_RANGE.index(source), 0
-    done = np.empty(min(_PART, target.nbytes // target.dtype.itemsize), _bits(target.dtype))
+    done = np.empty(min(_BLOCK, target.nbytes // target.dtype.itemsize), _bits(target.dtype))
     for chunk in chunks:
         elements = np.frombuffer(chunk, _bits(source))
-        for part in _cut(elements, _PART):
-            for block, place in zip(_cut(part, _BLOCK), _cut(done, _BLOCK), strict=False):
-                place = place[: len(block)]
-                _cast(block, source, place, target.dtype)
-                if narrower:
-                    overflowed += _count_overflowed(block, source, place, target.dtype)
-            yield done[: len(part)].view(np.uint8).data
+        for start in range(0, len(elements), _BLOCK):
+            block = elements[start : start + _BLOCK]
+            place = done[: len(block)]
+            _cast(block, source, place, target.dtype)
+            if narrower:
+                overflowed += _count_overflowed(block, source, place, target.dtype)
+            yield place.view(np.uint8).data
     if overflowed:
         warnings.append(f"{target.name}: {overflowed} values are too large for {target.dtype} and became infinite")
 
@@ -68,11 +67,6 @@ def cast_chunks(
 def _bits(dtype: DType) -> str:
     """numpy's name of the unsigned integers that are as long."""
     return f"<u{dtype.itemsize}"
-
-
-def _cut(elements: NDArray[Any], count: int) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(elements), count):
-        yield elements[start : start + count]
 
 
 def _cast(bits: NDArray[Any], source: DType, place: NDArray[Any], target: DType) -> None:

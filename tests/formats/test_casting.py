@@ -31,10 +31,10 @@ def as_bytes(tensor: torch.Tensor) -> bytes:
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_any_number_is_cast_as_pytorch_casts_it(source: str, target: str) -> None:
-    count = 2 * casting._PART + casting._BLOCK + 5
+    count = 2 * casting._BLOCK + casting._BLOCK // 4 + 5
     numbers = any_numbers(source, count)
     raw = as_bytes(numbers)
-    border = (casting._PART + casting._BLOCK + 2) * BY_NAME[source].itemsize
+    border = (casting._BLOCK + casting._BLOCK // 4 + 2) * BY_NAME[source].itemsize
     warnings: list[str] = []
     spec = TensorSpec("x", BY_NAME[target], (count,))
     parts = casting.cast_chunks([raw[:border], b"", raw[border:]], BY_NAME[source], spec, warnings)
@@ -55,7 +55,7 @@ def test_any_number_is_cast_as_pytorch_casts_it(source: str, target: str) -> Non
 
 
 def test_one_overflow_in_the_last_block_is_counted() -> None:
-    numbers = np.ones(casting._PART + 1)
+    numbers = np.ones(casting._BLOCK + 1)
     numbers[-1] = -1e300
     warnings: list[str] = []
     list(casting.cast_chunks([numbers.tobytes()], FLOAT64, TensorSpec("x", BFLOAT16, numbers.shape), warnings))
