@@ -25,9 +25,10 @@ def ask_of_doubled(files: Sequence[tuple[str, Translation]]) -> None:
             for name in change.defines:
                 written[change.setting, name].append((file, change))
     for file, translation in files:
+        placed = {change.place: change for change in translation.changes}
         for reading in translation.changes:
             named = [pair for name in sorted(reading.reads) for pair in written[reading.setting, name]]
-            fed = ((file, one) for one in translation.changes if one.place in reading.fed_by)
+            fed = [(file, placed[place]) for place in sorted(reading.fed_by) if place in placed]
             other = next(((f, c) for f, c in (*fed, *named) if c is not reading), None)
             if other:
                 translation.undecided.append(_question(file, reading, *other))
