@@ -40,7 +40,7 @@ def torch_modules(reference: str) -> tuple[ModuleFacts, ...]:
         BackendError: PyTorch is not installed.
     """
     modules = torch_network(reference).named_modules(remove_duplicate=False)
-    return _with_first_paths((_facts(name, module), module) for name, module in modules)
+    return _with_first_paths((facts_of(name, module), module) for name, module in modules)
 
 
 def torch_parameters(reference: str) -> tuple[TensorSpec, ...]:
@@ -90,7 +90,7 @@ def mindspore_modules(reference: str) -> tuple[ModuleFacts, ...]:
         f"{name}.bn2d".removeprefix("."): name for name, cell in cells if _wraps_a_batch_norm_2d(cell, mindspore)
     }
     return _with_first_paths(
-        (_facts(name, cell, settings_in=cell.bn2d if name in inner.values() else None), cell)
+        (facts_of(name, cell, settings_in=cell.bn2d if name in inner.values() else None), cell)
         for name, cell in cells
         if name not in inner
     )
@@ -135,12 +135,20 @@ def _with_first_paths(modules: Iterable[tuple[ModuleFacts, Any]]) -> tuple[Modul
     return tuple(facts if path == facts.name else facts._replace(same_as=path) for facts, path in pairs)
 
 
-def _facts(name: str, module: Any, settings_in: Any = None) -> ModuleFacts:
+def facts_of(name: str, module: Any, settings_in: Any = None) -> ModuleFacts:
+    """What a live module says of itself.
+
+    Args:
+        name: its path.
+        settings_in: the cell that keeps its settings, where that is another.
+    """
     own, *bases = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(module).__mro__)
     holder = module if settings_in is None else settings_in
     attributes = attributes_of(holder, _ATTRIBUTES)
     if "affine" not in attributes and hasattr(holder, "gamma"):
         attributes["affine"] = bool(holder.gamma.requires_grad)
+    elif attributes.get("affine") and not getattr(getattr(holder, "weight", None), "requires_grad", True):
+        attributes["frozen"] = True
     return ModuleFacts(name, own, tuple(bases), attributes)
 
 

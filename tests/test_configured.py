@@ -164,7 +164,8 @@ UNTRANSLATED = (
         ("lr: 1", "bn_momentum: 0.8",
             "momentum is 0.8 where 0.9 was expected (in PyTorch's terms 0.2 and 0.1) (there.yaml:1)"),
         ("a: {type: BN3d, track_running_stats: true}", "a: {type: BN3d, use_batch_statistics: false}",
-            "running statistics frozen where running statistics tracked was expected (there.yaml:1)"),
+            "running statistics frozen where running statistics tracked was expected (there.yaml:1): write "
+            "use_batch_statistics=None"),
         ("optimizer: {momentum: 0.9}", "optimizer: {momentum: 0.9}", None),
     ],
 )  # fmt: skip

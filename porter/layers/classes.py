@@ -74,7 +74,8 @@ def settings_of(facts: ModuleFacts, origin: str) -> Settings | None:
     momentum = attributes["momentum"]
     # MindSpore's cells keep `1.0 - momentum` under the name momentum, PyTorch's meaning with a rounding residue.
     found["momentum"] = None if momentum is None else float(decimal_text(float(momentum)))
-    if "affine" in attributes:
+    # PyTorch's way to say MindSpore's affine=False is a gamma that is not trained, whatever its own affine.
+    if "affine" in attributes and not attributes.get("frozen"):
         found["affine"] = bool(attributes["affine"])
     statistics = _statistics(attributes)
     if statistics:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from porter.layers.settings import decimal_text
+from porter.layers.settings import same_number
 
 # Setting -> its attribute in PyTorch, and those that it may have in MindSpore.
 _PLAIN: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -231,7 +231,7 @@ class _Padding:
 def _differ(mine: Any, other: Any) -> bool:
     """A MindSpore 1-D layer has 2-D settings, over a height of 1; a single number stands for all axes."""
     if isinstance(mine, int | float) and isinstance(other, int | float) and not isinstance(mine, bool):
-        return decimal_text(float(mine)) != decimal_text(float(other))
+        return not same_number(float(mine), float(other))
     if isinstance(mine, tuple) or isinstance(other, tuple):
         rank = min(len(value) for value in (mine, other) if isinstance(value, tuple))
         return per_axis(mine, rank) != per_axis(other, rank)

@@ -94,6 +94,42 @@ def with_given(settings: Settings, setting: str, given: Given) -> Settings:
     return replace(settings, **changed)
 
 
+def differing(one: Settings, other: Settings) -> tuple[str, ...]:
+    """Names of the settings in which two batch normalisations differ.
+
+    Momentum counts where both track their statistics, affine where both sides say it: a file shows that there are
+    gamma and beta, not that they are trained.
+    """
+    tracked = one.statistics == other.statistics == "tracked"
+    said = "affine" in one.known_from and "affine" in other.known_from
+    differ = {
+        "eps": not same_number(one.eps, other.eps),
+        "statistics": one.statistics != other.statistics,
+        "momentum": tracked and not same_momentum(one.momentum, other.momentum),
+        "affine": said and one.affine != other.affine,
+    }
+    return tuple(name for name, does in differ.items() if does)
+
+
+def same_number(one: float, other: float) -> bool:
+    """Whether two settings are one decimal number, as `decimal_text` reads them.
+
+    A relative tolerance would pass an eps of 1.00001e-5 for 1e-5, which nobody means; what float32 or 1 - x leave
+    behind in a number is told from that exactly.
+    """
+    return decimal_text(one) == decimal_text(other)
+
+
+def same_momentum(one: float | None, other: float | None) -> bool:
+    """Whether two momenta, in the same terms, are one: as they are, or as the other framework's terms have them.
+
+    MindSpore given float32's 0.9 keeps 1 - 0.9 = 0.10000002384185791, which is 0.1 only before the subtraction.
+    """
+    if one is None or other is None:
+        return one is other
+    return same_number(one, other) or same_number(1 - one, 1 - other)
+
+
 def invert_momentum(momentum: float) -> float:
     """PyTorch's momentum for MindSpore's or the reverse, subtracted as decimal text, so that 0.997 gives 0.003.
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import BackendError
+from porter.layers.classes import settings_of
 from porter.layers.ordinary_settings import differing, settings_of_module
-from porter.layers.settings import decimal_text
+from porter.layers.settings import USE_BATCH_STATISTICS
+from porter.layers.settings import differing as batch_norms_differing
+from porter.network import facts_of
 from porter.verification.activations import Arrays, Call, Inputs
 from porter.verification.deviation import deviation, magnitude
 from porter.verification.network_results import COUNT, Activation
+from porter.verification.setting_faults import inverted_momentum
 from porter.verification.twins import Twins
 
 if TYPE_CHECKING:
@@ -170,21 +174,23 @@ def settings_that_differ(module: Any, cell: Any) -> list[str]:
         return []
     holder = getattr(cell, "bn2d", cell)
     found = differing(settings_of_module(module, mindspore=False), settings_of_module(holder, mindspore=True))
-    return found + list(_statistics(module, holder))
+    return found + list(_of_batch_norms(module, holder))
 
 
-def _statistics(module: Any, cell: Any) -> Iterator[str]:
-    """Momentum and the statistics flag of batch normalisations; MindSpore keeps its momentum inverted."""
-    if not hasattr(module, "track_running_stats") or not hasattr(cell, "use_batch_statistics"):
+def _of_batch_norms(module: Any, cell: Any) -> Iterator[str]:
+    """What only batch normalisations have; their eps is compared with every other layer's."""
+    here, there = (settings_of(facts_of("", layer), "network") for layer in (module, cell))
+    if not (here and there and "statistics" in here.known_from and "statistics" in there.known_from):
         return
-    if module.momentum is not None and decimal_text(module.momentum) != decimal_text(cell.momentum):
-        yield (
-            f"momentum is {module.momentum} in PyTorch, which is {decimal_text(1 - module.momentum)} in MindSpore's "
-            f"terms, and {decimal_text(1 - cell.momentum)} in MindSpore"
-        )
-    expected = None if module.track_running_stats else True
-    if cell.use_batch_statistics is not expected:
+    differences = batch_norms_differing(here, there)
+    if "momentum" in differences:
+        meant, found = inverted_momentum(here), inverted_momentum(there)
+        told = "" if meant is None else f", which is {meant} in MindSpore's terms,"
+        yield f"momentum is {module.momentum} in PyTorch{told} and {found} in MindSpore"
+    if "statistics" in differences:
         yield (
             f"use_batch_statistics is {cell.use_batch_statistics} in MindSpore where track_running_stats="
-            f"{module.track_running_stats} asks for {expected}"
+            f"{module.track_running_stats} asks for {USE_BATCH_STATISTICS[here.statistics]}"
         )
+    if "affine" in differences:
+        yield f"affine is {here.affine} in PyTorch and {there.affine} in MindSpore"

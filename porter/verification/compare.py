@@ -15,8 +15,9 @@ from porter.verification.bounds import Bounded, Within, parameter_errors, storag
 from porter.verification.cases import LayerCase, Options, Side
 from porter.verification.diagnose import comparable_slots, diagnose, hidden_faults
 from porter.verification.reference import Reference, filled
-from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
+from porter.verification.results import PARAMETERS, SETTINGS, Check, Diagnosis, LayerResult, verdict
 from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run, precision_notes
+from porter.verification.setting_faults import are_known_to_differ
 from porter.verification.suspect import weighed
 from porter.verification.trajectory import Inexpressible, Inputs, Trajectory, channels_of, trajectory
 
@@ -75,10 +76,9 @@ def _trials(batch: Batch, bench: Bench) -> Iterator[_Trial]:
 def _judge(trial: _Trial, cases: Sequence[LayerCase], bench: Bench) -> LayerResult:
     case, source, targets = trial.case, trial.source, trial.targets
     parameters = check_parameters(case)
-    checks = (
-        parameters,
-        *(check for target in targets for check in blame(target, source)),
-    )
+    checks = (parameters, *(check for target in targets for check in blame(target, source)))
+    if are_known_to_differ(case):
+        checks = (*checks, Check(SETTINGS, False))
     diagnosis = None
     if verdict(checks) is False:
         diagnosis = _diagnosis(case, cases, source, targets, trial.inputs, bench)
@@ -141,7 +141,7 @@ def _diagnosis(
     case: LayerCase, cases: Sequence[LayerCase], source: Run, targets: list[Run], inputs: Inputs, bench: Bench
 ) -> Diagnosis:
     failing = next((target for target in targets if target.failed), None)
-    if failing is None and source.failed:
+    if failing is None and source.failed and not are_known_to_differ(case):
         return Diagnosis(
             "framework",
             f"{source.title} itself departs from the float64 reference, {targets[0].title} does not: a matter of "

@@ -2,9 +2,9 @@
 
 Parameters are compared with the source's value by value, first for faults that explain every difference at once
 (layers, slots or channels exchanged, initial values), then slot by slot (`porter.verification.value_faults`).
-Settings are compared as facts. What is left is tested as a hypothesis: does the layer run as the reference would with
-the suspected fault? Nothing is claimed that the numbers do not support; several explanations that fit equally are all
-given. Parameters go by PyTorch's names.
+Settings are compared as facts (`porter.verification.setting_faults`). What is left is tested as a hypothesis: does
+the layer run as the reference would with the suspected fault? Nothing is claimed that the numbers do not support;
+several explanations that fit equally are all given. Parameters go by PyTorch's names.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations
-from math import isclose
 from typing import TYPE_CHECKING, Protocol
 
-from porter.layers.settings import CONFIG, NOT_SAID, Settings, Statistics, invert_momentum
+from porter.layers.settings import same_momentum
 from porter.verification.bounds import stored
 from porter.verification.cases import LayerCase, Side
 from porter.verification.rearranged import permuted, same
 from porter.verification.reference import filled
 from porter.verification.results import Diagnosis
+from porter.verification.setting_faults import (
+    FLAGS,
+    in_the_outputs_terms,
+    inverted_momentum,
+    number,
+    setting_faults,
+)
 from porter.verification.trajectory import channels_of
 from porter.verification.value_faults import constant, describe, factor, includes
 
@@ -29,13 +35,6 @@ if TYPE_CHECKING:
 
     Values = dict[str, Array]
 
-_FLAGS: dict[Statistics, str] = {
-    "tracked": "running statistics tracked",
-    "batch": "batch statistics always (track_running_stats=False)",
-    "frozen": "running statistics frozen",
-}
-# Settings that went through float32, or momentum through 1 - momentum, are still the same setting.
-_SAME_SETTING = 1e-6
 # The smallest 3-D batch, two values along each axis.
 _SMALLEST_BATCH = 8
 
@@ -61,7 +60,7 @@ def diagnose(
         error_of: tries a remedy.
         framework: what ran the target, with its version.
     """
-    found, settings = _parameter_faults(case, cases), _settings_faults(case)
+    found, settings = _parameter_faults(case, cases), setting_faults(case)
     parameters = [_remedied(fault, case, error_of) for fault in found]
     faults = [*parameters, *settings]
     if not faults:
@@ -87,8 +86,8 @@ def hidden_faults(case: LayerCase) -> Iterator[str]:
     if pairs:
         yield f"not distinguishable, for they hold the same values: {' or '.join(pairs)} exchanged"
     settings = case.source.settings
-    if settings.statistics == "tracked" and _same_momentum(settings.momentum, _inverted(settings)):
-        yield f"not distinguishable: momentum {_setting(settings.momentum)} inverted or not"
+    if settings.statistics == "tracked" and same_momentum(settings.momentum, inverted_momentum(settings)):
+        yield f"not distinguishable: momentum {number(settings.momentum)} inverted or not"
 
 
 @dataclass(frozen=True)
@@ -201,63 +200,18 @@ def _slot_fault(case: LayerCase, slot: str, right: Array, found: Array) -> str:
     return f"{text}: for {n} values per channel, the {kinds[0]} variance in place of the {kinds[1]}"
 
 
-def _settings_faults(case: LayerCase) -> list[str]:
-    right, found = case.source.settings, case.target.settings
-    faults = []
-    if not isclose(found.eps, right.eps, rel_tol=_SAME_SETTING):
-        faults.append(f"eps is {found.eps:g} where {right.eps:g} was expected{_where(found, 'eps')}")
-    if found.statistics != right.statistics:
-        where = _where(found, "statistics")
-        faults.append(f"{_FLAGS[found.statistics]} where {_FLAGS[right.statistics]} was expected{where}")
-    elif right.statistics == "tracked" and not _same_momentum(found.momentum, right.momentum):
-        faults.append(_momentum_fault(case))
-    return faults
-
-
-def _momentum_fault(case: LayerCase) -> str:
-    right, found = case.source.settings, case.target.settings
-    where = _where(found, "momentum")
-    uninverted = _same_momentum(found.momentum, _inverted(right))
-    if uninverted and found.known_from.get("momentum", "").startswith(CONFIG):
-        written = _setting(_inverted(right) if case.source.dialect == "mindspore" else right.momentum)
-        return (
-            f"momentum {written} on both sides{where}: the output's config was not translated; bnport config does it"
-        )
-    fault = f"momentum is {_in_the_outputs_terms(case, found.momentum, right.momentum)}{where}"
-    return f"{fault}: it was not inverted, or inverted twice" if uninverted else fault
-
-
-def _in_the_outputs_terms(case: LayerCase, found: float | None, expected: float | None) -> str:
-    """Two momenta, given in PyTorch's terms, in those of the output's framework, and PyTorch's in brackets."""
-    told = f"{_setting(found)} where {_setting(expected)} was expected"
-    if case.target.dialect != "mindspore" or found is None or expected is None:
-        return told
-    mindspore = f"{_setting(invert_momentum(found))} where {_setting(invert_momentum(expected))} was expected"
-    return f"{mindspore} (in PyTorch's terms {_setting(found)} and {_setting(expected)})"
-
-
-def _where(settings: Settings, name: str) -> str:
-    """Where the output's config says a setting, or that it does not, in brackets; "" where no config was asked."""
-    origin = settings.known_from.get(name, "")
-    return f" ({origin.removeprefix(CONFIG).strip()})" if origin.startswith((CONFIG, NOT_SAID)) else ""
-
-
-def _same_momentum(a: float | None, b: float | None) -> bool:
-    return a == b if a is None or b is None else isclose(a, b, rel_tol=_SAME_SETTING, abs_tol=_SAME_SETTING)
-
-
 def _framework_fault(case: LayerCase, behaves_as: BehavesAs, framework: str) -> str:
     """Parameters and settings agree, so the running layer itself is otherwise: each suspicion is put to the test."""
     if behaves_as(case.target) is None:
         return "the parameters agree, the layer did not run"
     settings, fits = case.target.settings, []
-    inverted = _inverted(settings)
+    inverted = inverted_momentum(settings)
     if inverted is not None and behaves_as(replace(case.target, settings=replace(settings, momentum=inverted))):
-        told = _in_the_outputs_terms(case, inverted, settings.momentum)
+        told = in_the_outputs_terms(case, inverted, settings.momentum)
         fits.append(f"it runs with momentum {told}: not inverted")
     if behaves_as(case.target, unbiased=False):
         fits.append("its running variance takes in the biased variance of the batch")
-    for statistics, told in _FLAGS.items():
+    for statistics, told in FLAGS.items():
         other = replace(settings, statistics=statistics)
         if other != settings and behaves_as(replace(case.target, settings=other)):
             fits.append(f"it runs with {told}")
@@ -265,10 +219,6 @@ def _framework_fault(case: LayerCase, behaves_as: BehavesAs, framework: str) -> 
     if fits:
         return f"{agreed}, but in {framework} {', or '.join(fits)}"
     return f"{agreed}: {framework} itself departs from the float64 reference, not the conversion"
-
-
-def _inverted(settings: Settings) -> float | None:
-    return None if settings.momentum is None else invert_momentum(settings.momentum)
 
 
 def _expected_values(case: LayerCase, dtype: str) -> Values:
@@ -289,7 +239,3 @@ def _name(case: LayerCase, slot: str) -> str:
 def _listed(case: LayerCase, slots: list[str]) -> str:
     names = [_name(case, slot) for slot in slots]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _setting(value: float | None) -> str:
-    return "None" if value is None else f"{value:.9g}"

@@ -22,7 +22,7 @@ from porter.verification.differentiation import Passes
 from porter.verification.mindspore_backend import MindSporeBackend
 from porter.verification.recipes import RECIPES
 from porter.verification.recipes.recipe import Setup, Values
-from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
+from porter.verification.results import PARAMETERS, SETTINGS, Check, Diagnosis, LayerResult, verdict
 from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run, precision_notes
 from porter.verification.suspect import weighed
 from porter.verification.trajectory import Trajectory
@@ -56,7 +56,7 @@ def verify_ordinary(case: OrdinaryCase, bench: Bench) -> LayerResult:
     checks = (parameters, *(check for target in targets for check in blame(target, source)))
     differences = _differences(case)
     if differences:
-        checks = (*checks, Check("settings", False))
+        checks = (*checks, Check(SETTINGS, False))
     ok = verdict(checks)
     found = _diagnosis(parameters, source, targets, differences) if ok is False else None
     text, cause, besides = (found.text, found.cause, found.besides) if found else (None, None, None)

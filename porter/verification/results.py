@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-PARAMETERS = "parameters"
+PARAMETERS, SETTINGS = "parameters", "settings"
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,9 @@ class Check:
 
     Attributes:
         check: "parameters", "eval", "train", "statistics", "eval after training" or "values"; with several runs of
-            the target the run in brackets behind it ("eval [graph]"). "settings" where the two networks configure a
-            layer differently, whatever that changes on the inputs it was run on.
+            the target the run in brackets behind it ("eval [graph]"). "settings" where a layer is known to be
+            configured differently on the two sides, whatever that changes on the inputs it was run on: then alone
+            it fails where evaluation is the same, and training is not (affine).
         ok: whether every element lies within its bound; None where it was not run, `note` says why.
         error: absolute error of the element that comes closest to its bound, or exceeds it most; inf where one of
             the two numbers is not finite and the other is another.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from porter.layers.settings import Settings, decimal_text, invert_momentum
+from porter.layers.settings import Settings, decimal_text, differing, invert_momentum, same_momentum, same_number
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,42 @@ def test_settings_survive_their_json() -> None:
     document = settings.to_json()
     assert Settings(**document) == settings  # type: ignore[arg-type]
     assert Settings(**document).known_from == {"eps": "network"}  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 10**6).map(lambda n: n / 10**6))
+def test_what_subtraction_and_float32_leave_in_a_momentum_is_no_difference(momentum: float) -> None:
+    for other in (1 - (1 - momentum), float(np.float32(momentum)), 1 - float(np.float32(1 - momentum))):
+        assert same_momentum(momentum, other)
+        assert same_momentum(other, momentum)
+
+
+@given(st.integers(1, 10**6 - 1), st.sampled_from([1e-6, 1e-7, 3e-8]))
+def test_another_momentum_however_near_is_a_difference(millionths: int, off: float) -> None:
+    assert not same_momentum(millionths / 10**6, millionths / 10**6 + off)
+
+
+@pytest.mark.parametrize("other", [1.00001e-5, 1.1e-5, 1.0000001e-5, 1e-6, 0.0])
+def test_no_tolerance_takes_another_eps_for_the_same(other: float) -> None:
+    assert not same_number(1e-5, other)
+    assert same_number(other, float(np.float32(other)))
+
+
+SAID = {"affine": "network"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "names"),
+    [
+        (Settings(), Settings(eps=float(np.float32(1e-5)), momentum=1 - 0.9), ()),
+        (Settings(momentum=None), Settings(), ("momentum",)),
+        (Settings(eps=1.00001e-5), Settings(momentum=0.9), ("eps", "momentum")),
+        (Settings(statistics="frozen"), Settings(momentum=0.9), ("statistics",)),
+        (Settings(statistics="frozen"), Settings(momentum=0.9, statistics="frozen"), ()),
+        (Settings(known_from=SAID), Settings(affine=False, known_from=SAID), ("affine",)),
+        (Settings(), Settings(affine=False, known_from=SAID), ()),
+        (Settings(known_from=SAID), Settings(affine=False), ()),
+    ],
+)
+def test_settings_that_differ(one: Settings, other: Settings, names: tuple[str, ...]) -> None:
+    assert differing(one, other) == names
+    assert differing(other, one) == names

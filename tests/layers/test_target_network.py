@@ -275,3 +275,34 @@ def test_the_question_names_both_networks_and_the_inner_cell(tmp_path: Path) -> 
     word = SourceOptions(layers=[("block.bn2d", "BatchNorm2d")])
     porter.convert(path, tmp_path / "out.pth", source_options=word, verify=False)
     lone_norm_in_torch().load_state_dict(torch.load(tmp_path / "out.pth"))
+
+
+def trained_in_torch() -> nn.Module:
+    return nn.Sequential(nn.Conv3d(1, 4, 3, bias=False), nn.BatchNorm3d(4))
+
+
+def held_fast_in_torch() -> nn.Module:
+    network = trained_in_torch()
+    network[1].requires_grad_(False)
+    return network
+
+
+def untrained_in_mindspore() -> ms.Cell:
+    return ms.SequentialCell(ms.Conv3d(1, 4, 3), ms.BatchNorm3d(4, affine=False))
+
+
+@pytest.mark.parametrize(
+    ("model", "failing"),
+    [("trained_in_torch", {"settings"}), ("held_fast_in_torch", set()), (None, set())],
+)
+def test_a_gamma_that_the_target_does_not_train_fails_where_the_source_is_known_to(
+    tmp_path: Path, model: str | None, failing: set[str]
+) -> None:
+    path = saved(randomised(trained_in_torch()), tmp_path)
+    source = SourceOptions(model=f"{__file__}:trained_in_torch")
+    porter.convert(path, tmp_path / "out.ckpt", source_options=source)
+    asked = SourceOptions(model=f"{__file__}:{model}" if model else None, net=f"{__file__}:untrained_in_mindspore")
+    found = porter.verify(path, tmp_path / "out.ckpt", source_options=asked)
+    norm = next(layer for layer in found.layers if layer.name == "1")
+    assert {check.check for check in norm.checks if check.ok is False} == failing
+    assert ("affine is False where True was expected" in (norm.diagnosis or "")) is bool(failing)

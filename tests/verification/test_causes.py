@@ -40,6 +40,8 @@ SAME = {
     ),
     "both axes": (nn.LayerNorm((3, 4), eps=1e-7), ms.LayerNorm((3, 4), begin_norm_axis=1)),
     "momentum and its complement": (nn.BatchNorm3d(2, momentum=0.003), ms.BatchNorm3d(2, momentum=0.997)),
+    "a gamma that is not trained": (nn.BatchNorm3d(2).requires_grad_(False), ms.BatchNorm3d(2, affine=False)),
+    "no gamma in PyTorch": (nn.BatchNorm2d(2, affine=False), ms.BatchNorm2d(2, affine=False)),
     "batch statistics": (
         nn.BatchNorm1d(2, track_running_stats=False),
         ms.BatchNorm1d(2, use_batch_statistics=True),
@@ -108,6 +110,21 @@ DIFFERENT = {
         nn.BatchNorm3d(2, eps=1e-3),
         ms.BatchNorm3d(2),
         "eps is 0.001 in PyTorch and 1e-05 in MindSpore",
+    ),
+    "no trained gamma": (
+        nn.BatchNorm3d(2),
+        ms.BatchNorm3d(2, affine=False),
+        "affine is True in PyTorch and False in MindSpore",
+    ),
+    "cumulative average": (
+        nn.BatchNorm2d(2, momentum=None),
+        ms.BatchNorm2d(2),
+        "momentum is None in PyTorch and 0.9 in MindSpore",
+    ),
+    "eps nearly right": (
+        nn.BatchNorm2d(2),
+        ms.BatchNorm2d(2, eps=1.00001e-5),
+        "eps is 1e-05 in PyTorch and 1.00001e-05 in MindSpore",
     ),
     "frozen": (
         nn.BatchNorm2d(2),

@@ -131,14 +131,15 @@ def test_a_fault_in_one_of_many_fails_that_one_alone(ms_mode) -> None:
     results = list(verify_layers(cases, Options(ms_mode=ms_mode)))
     assert [result.ok for result in results] == [True, True, False, True]
     failed = [check.check for check in results[2].checks if not check.ok]
-    assert failed == ["statistics", "eval after training", "edge inputs"]
+    assert failed == ["statistics", "eval after training", "edge inputs", "settings"]
 
 
 def test_atol_and_rtol_replace_the_bound() -> None:
     case = layer_case(parameters(1))
     assert verify(case, Options(atol=1e-12)).ok is False
     assert verify(case, Options(rtol=0.0, atol=1.0)).checks[1].bound == 1.0
-    off = with_target(case, Settings(eps=1.01e-5))
+    assumed = layer_case(parameters(1), Settings(known_from={"eps": "default"}))
+    off = with_target(assumed, Settings(eps=1.01e-5))
     assert verify(off).ok is False
     assert verify(off, Options(rtol=0.1, atol=0.1)).ok is True
 

@@ -167,12 +167,13 @@ SETTINGS_FAULTS = [
     (
         Settings(),
         Settings(statistics="frozen"),
-        "running statistics frozen where running statistics tracked was expected",
+        "running statistics frozen where running statistics tracked was expected: write use_batch_statistics=None",
     ),
     (
         Settings(statistics="frozen"),
         Settings(statistics="batch"),
-        "batch statistics always (track_running_stats=False) where running statistics frozen was expected",
+        "batch statistics always (track_running_stats=False) where running statistics frozen was expected: write "
+        "use_batch_statistics=False",
     ),
     (
         Settings(),
@@ -186,6 +187,68 @@ SETTINGS_FAULTS = [
 @pytest.mark.parametrize(("right", "found", "words"), SETTINGS_FAULTS)
 def test_settings_that_differ_are_named(right, found, words) -> None:
     assert diagnosis(with_target(layer_case(P, right), found)) == words
+
+
+SAID = dict.fromkeys(("eps", "momentum", "affine", "statistics"), "network")
+HIDDEN = {
+    "not trained": (
+        Settings(known_from=SAID),
+        Settings(affine=False, known_from=SAID),
+        "affine is False where True was expected: weight and bias are trained in the source, but not here, which "
+        "changes training alone",
+    ),
+    "trained": (
+        Settings(affine=False, known_from=SAID),
+        Settings(known_from=SAID),
+        "affine is True where False was expected: weight and bias are trained here, but not in the source, which "
+        "changes training alone",
+    ),
+    "eps nearly right": (
+        Settings(known_from=SAID),
+        Settings(eps=1.00001e-5, known_from=SAID),
+        "eps is 1.00001e-05 where 1e-05 was expected",
+    ),
+    "momentum nearly right": (
+        Settings(known_from=SAID),
+        Settings(momentum=0.1000001, known_from=SAID),
+        "momentum is 0.8999999 where 0.9 was expected (in PyTorch's terms 0.1000001 and 0.1)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("right", "found", "words"), HIDDEN.values(), ids=HIDDEN.keys())
+def test_known_settings_that_differ_fail_a_check_of_their_own(right, found, words) -> None:
+    """However little they change on the inputs: everything else passes, and says so."""
+    case = with_target(layer_case(P, right), found)
+    (result,) = verify_layers([case], Options(atol=1e9))
+    assert (result.ok, result.cause, result.diagnosis) == (False, "settings", words)
+    assert {check.check for check in result.checks if not check.ok} == {"settings"}
+
+
+def test_every_known_setting_counts_within_any_tolerance() -> None:
+    for found in (Settings(eps=1e-3), Settings(momentum=0.9), Settings(statistics="frozen")):
+        case = with_target(layer_case(P, Settings(known_from=SAID)), found)
+        (result,) = verify_layers([case], Options(atol=1e9))
+        assert "settings" in {check.check for check in result.checks if check.ok is False}
+
+
+@pytest.mark.parametrize("origin", ["default", "target network"])
+def test_against_an_assumed_setting_only_a_run_counts(origin) -> None:
+    assumed = Settings(known_from={"eps": origin, "momentum": origin})
+    case = with_target(layer_case(P, assumed), Settings(eps=1e-3, known_from=SAID))
+    (loose,) = verify_layers([case], Options(atol=1e9))
+    assert loose.ok is True
+    (strict,) = verify_layers([case], Options())
+    assert (strict.cause, strict.diagnosis) == ("settings", "eps is 0.001 where 1e-05 was expected")
+    assert "settings" not in {check.check for check in strict.checks}
+
+
+def test_a_source_that_is_off_and_settings_that_differ_are_told_by_the_settings(monkeypatch) -> None:
+    """MindSpore as the source, run with another momentum than its settings say."""
+    monkeypatch.setattr(mindspore_backend, "invert_momentum", lambda momentum: momentum)
+    case = layer_case(P, Settings(known_from=SAID), dialects=("mindspore", "torch"))
+    found = diagnosis(with_target(case, Settings(affine=False, known_from=SAID)))
+    assert found.startswith("affine is False where True was expected")
 
 
 def test_settings_and_parameters_are_both_told() -> None:
