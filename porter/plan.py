@@ -58,6 +58,12 @@ class Step(NamedTuple):
         }
 
 
+def moved_with(layer: str, source: TensorSpec, target: TensorSpec | None, fate: Fate, reason: str) -> Step:
+    """What most steps are: a tensor of the source that goes where its layer goes."""
+    # Every tensor has one: past the Python function that is a NamedTuple's constructor.
+    return tuple.__new__(Step, (source, target, fate, reason, None, None, None, layer, None, False))
+
+
 class Plan(NamedTuple):
     """The steps from one dialect to another, in the order in which the tensors are written.
 

@@ -16,7 +16,7 @@ from porter.formats.model import TensorSpec
 from porter.layers.kinds import Dialect, Kind, Parameter
 from porter.layers.model import Layer
 from porter.layers.rules import names_differ
-from porter.plan import Fate, Plan, Step, dropped_as
+from porter.plan import Fate, Plan, Step, dropped_as, moved_with
 
 
 def make_plan(
@@ -57,8 +57,7 @@ class _Planner:
             path = layer.path_in(self.to, came_from=self.from_)
             template = _template(_Case.of(layer, path), self.from_, self.to)
             prefix = f"{path}." if path else ""
-            for slot, name in layer.tensors.items():
-                moved[name] = self._moved(layer, self.specs[name], prefix, template.moves[slot])
+            self._move(layer, prefix, template, moved)
             if template.created:
                 last = max(layer.tensors.values(), key=self._position.__getitem__, default=None)
                 created.setdefault(last, []).extend(self._created(layer, prefix, template))
@@ -73,20 +72,23 @@ class _Planner:
     def _position(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.specs)}
 
-    def _moved(self, layer: Layer, spec: TensorSpec, prefix: str, move: _Move) -> Step:
-        name, dtype, shape = spec
-        if name in self.left_out:
-            return dropped_as(spec, self.left_out)._replace(layer=layer.name)
-        if dtype is TEXT:
-            return self._outside(spec)
-        leaf, fate, reason, reshaped = move
-        if leaf is None:
-            return Step(spec, None, fate, reason, layer=layer.name)
-        if fate == "copied":
-            return Step(spec, spec, fate, reason, layer=layer.name)
-        if reshaped:
-            shape = reshaped.shape_in(self.to, shape, came_from=self.from_)
-        return Step(spec, TensorSpec(prefix + leaf, dtype, shape), fate, reason, layer=layer.name)
+    def _move(self, layer: Layer, prefix: str, template: _Template, moved: dict[str, Step]) -> None:
+        """Add to `moved` what becomes of the tensors of a layer, by their names."""
+        for slot, name in layer.tensors.items():
+            spec = self.specs[name]
+            leaf, fate, reason, reshaped = template.moves[slot]
+            if name in self.left_out:
+                moved[name] = dropped_as(spec, self.left_out)._replace(layer=layer.name)
+            elif spec.dtype is TEXT:
+                moved[name] = self._outside(spec)
+            elif leaf is None:
+                moved[name] = moved_with(layer.name, spec, None, fate, reason)
+            else:
+                shape = spec[2]
+                if reshaped:
+                    shape = reshaped.shape_in(self.to, shape, came_from=self.from_)
+                target = spec if fate == "copied" else TensorSpec(prefix + leaf, spec[1], shape)
+                moved[name] = moved_with(layer.name, spec, target, fate, reason)
 
     def _outside(self, spec: TensorSpec) -> Step:
         if spec.name in self.left_out:
