@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from porter.errors import printable
@@ -32,7 +33,7 @@ def show_network(console: Console, network: NetworkResult, *, verbose: bool) -> 
 
 def _show_mode(console: Console, mode: ModeResult, verbose: bool) -> None:
     if mode.first_divergence:
-        console.print(_table(mode, mode.diverging, mode.where or "activations", verbose))
+        console.print(_table(mode, mode.told, mode.where or "activations", verbose))
         _show_divergence(console, mode, mode.first_divergence)
         return
     if verbose:
@@ -50,14 +51,16 @@ def _show_mode(console: Console, mode: ModeResult, verbose: bool) -> None:
 
 
 def _show_divergence(console: Console, mode: ModeResult, first: Activation) -> None:
-    console.print(f"[bold red]FAILED[/] [bold]the networks in {mode.mode}[/]")
-    console.print(f"       the first divergence is at {escape(printable(first.label))}")
-    console.print(f"       {escape(printable(mode.cause or '', 2000))}")
+    what = "layers of the networks" if all(row.ok for row in mode.told if not row.layer) else "the networks"
+    console.print(f"[bold red]FAILED[/] [bold]{what} in {mode.mode}[/]")
+    lines = [f"the first divergence is at {printable(first.label)}", printable(mode.cause or "", 2000)]
     others = dict.fromkeys(row.layer for row in mode.by_layer if not row.ok and row.layer not in ("", first.layer))
     if mode.where == "by_layer" and others:
         shown = ", ".join(list(others)[:_SHOWN])
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        console.print(f"       wrong by themselves, too: {escape(printable(shown, 2000))}{more}")
+        lines.append(f"wrong by themselves, too: {printable(shown, 2000)}{more}")
+    for line in lines:
+        console.print(Padding(escape(line), (0, 0, 0, 7), expand=False))
 
 
 def _farthest(rows: Sequence[Activation]) -> str:
@@ -76,7 +79,8 @@ def _table(mode: ModeResult, rows: Sequence[Activation], where: Where, verbose: 
     first = mode.first_divergence
     if first and not verbose:
         at = rows.index(first)
-        rows = rows[max(at - _BEFORE, 0) : at + _AFTER + 1]
+        shown = rows[max(at - _BEFORE, 0) : at + _AFTER + 1]
+        rows = [*shown, *(row for row in rows[at + _AFTER + 1 :] if not row.layer)]
     table = new_table("", _TITLES[where].format(mode.mode), "error", "allowed", "largest value")
     for row in rows:
         mark = "[green]ok[/]" if row.ok else "[bold red]NO[/]"

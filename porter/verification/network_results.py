@@ -125,6 +125,17 @@ class ModeResult:
         return rows
 
     @property
+    def told(self) -> tuple[Activation, ...]:
+        """`diverging` as it is shown: what the network gives as a whole counts where it ran as it is.
+
+        Layer by layer its output is made of PyTorch's numbers, and equals PyTorch's behind any wrong layer.
+        """
+        if self.where != "by_layer" or any(not row.layer and not row.ok for row in self.by_layer):
+            return self.diverging
+        whole = (row for row in self.activations if not row.layer)
+        return (*(row for row in self.by_layer if row.layer), *whole)
+
+    @property
     def first_divergence(self) -> Activation | None:
         return next((activation for activation in self.diverging if not activation.ok), None)
 

@@ -33,8 +33,9 @@ from typing import TYPE_CHECKING
 from porter.errors import BackendError, UsageError
 from porter.verification.activations import Arrays, Call, Inputs, NetworkInput, make_network_inputs
 from porter.verification.cases import Options
-from porter.verification.causes import Scene, likely_cause, settings_that_differ
+from porter.verification.causes import Scene, likely_cause
 from porter.verification.deviation import magnitude
+from porter.verification.network_notes import dropout_note, graph_note, settings_notes, shape_notes
 from porter.verification.network_results import COUNT, OUTPUT, Activation, Mode, ModeResult, NetworkResult, unproven
 from porter.verification.roundings import UNIT_ROUNDOFF
 from porter.verification.traces import STATISTICS, Comparison, Measured, Recorder, Trace
@@ -65,7 +66,7 @@ def check_networks(twins: Twins, wanted: Sequence[NetworkInput], options: Option
     notes: list[str] = []
     common = twins.common()
     modes = tuple(_Check(twins, common, inputs, training, options, notes).result() for training in (False, True))
-    notes += [*_settings_notes(twins, common), *_dropout_note(twins), *_graph_note(options)]
+    notes += [*settings_notes(twins, common), *dropout_note(twins), *graph_note(options)]
     return NetworkResult(shown, (), modes, only_in, tuple(dict.fromkeys(notes)))
 
 
@@ -121,7 +122,7 @@ class _Check:
         if by_layer.stopped and not whole.stopped:
             self.notes.append(f"not everything could be compared layer by layer in {mode}: {by_layer.stopped}")
         graph = self._run(truth, rounding, mode="graph") if self.options.ms_mode != "pynative" else _Run()
-        self.notes.extend(_shape_notes(by_layer.activations))
+        self.notes.extend(shape_notes(by_layer.activations))
         if whole.uncalled and not whole.stopped:
             told = ", ".join(whole.uncalled)
             self.notes.append(f"MindSpore's network has {told} but does not call it as often as PyTorch's")
@@ -272,36 +273,3 @@ def _told(call: Call) -> tuple[str, str]:
         return call.path, OUTPUT
     layer, _, buffer = call.path.rpartition(".")
     return layer, buffer
-
-
-def _settings_notes(twins: Twins, common: Mapping[str, str]) -> Iterator[str]:
-    """What the layers' own attributes say, for on one input a difference may be too small to show."""
-    found: dict[str, list[str]] = {}
-    for path, other in common.items():
-        for text in settings_that_differ(twins.torch.modules[path], twins.mindspore.modules[other]):
-            found.setdefault(text, []).append(path)
-    for text, paths in found.items():
-        yield f"{', '.join(paths)}: {text}; on a single input this need not show"
-
-
-def _shape_notes(activations: Sequence[Activation]) -> Iterator[str]:
-    for row in activations:
-        mine, other = row.shapes
-        if row.ok and mine != other:
-            shapes = f"{list(mine)} in PyTorch and {list(other)} in MindSpore"
-            yield f"{row.label} has shape {shapes}, with the same numbers"
-
-
-def _dropout_note(twins: Twins) -> Iterator[str]:
-    count = sum(getattr(part, "p", None) != 0 for part in twins.torch.dropouts)
-    if count:
-        layers = f"{count} layer{'s' * (count > 1)}"
-        yield f"dropout is switched off in both networks (in {layers}): they would not draw the same numbers"
-
-
-def _graph_note(options: Options) -> Iterator[str]:
-    if options.ms_mode != "pynative":
-        yield (
-            "in graph mode the networks' outputs and statistics were compared; layers in PyNative mode alone, for "
-            "cells have no hooks in graph mode"
-        )

@@ -63,7 +63,7 @@ def test_a_fault_is_shown_with_what_stands_around_it(bnport: Any, converted: Non
     table = shown.out.partition("Layer by layer, in eval")[2].partition("FAILED")[0]
     rows = [line.split()[:2] for line in table.splitlines()]
     assert [row for row in rows if row[0] in ("ok", "NO")] == [
-        ["ok", "input_norm"], ["NO", "stem.0"], ["ok", "stem.1"], ["ok", "stem.2"]
+        ["ok", "input_norm"], ["NO", "stem.0"], ["ok", "stem.1"], ["ok", "stem.2"], ["NO", "the"]
     ]  # fmt: skip
     assert "the first divergence is at stem.0" in shown.out
     assert "padding is (1, 2, 2) in PyTorch and pad_mode='same' in MindSpore" in shown.out

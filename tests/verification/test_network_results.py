@@ -50,3 +50,12 @@ def test_layer_by_layer_shows_best_where_networks_part() -> None:
     graph = ModeResult("eval", (row("a"),), (row("a"),), (row("", ok=False),))
     assert (graph.where, graph.first_divergence, graph.ok) == ("graph", graph.graph[0], False)
     assert ModeResult("eval", (row("a"),), (row("a"),)).where is None
+
+
+def test_what_is_shown_layer_by_layer_ends_with_the_network_as_it_ran() -> None:
+    """Behind a wrong layer stand PyTorch's numbers, so that there the network's output is right whatever it does."""
+    wrong = row("", ok=False)
+    assert ModeResult("eval", (row("a"), wrong), (row("a", ok=False), row(""))).told == (row("a", ok=False), wrong)
+    alone = (row("a"), row("", ok=False, what="output[0]"))
+    assert ModeResult("eval", (row("a"), wrong), alone).told == alone, "the network goes wrong behind its last layer"
+    assert ModeResult("eval", (row("a"), wrong), (row("a"), row(""))).told == (row("a"), wrong)

@@ -116,7 +116,7 @@ def _check(check: Check) -> dict[str, Any]:
 
 
 def _mode(mode: ModeResult) -> dict[str, Any]:
-    rows = mode.diverging or mode.by_layer or mode.activations
+    rows = mode.told or mode.by_layer or mode.activations
     return {"mode": mode, "verdict": verdict(mode.ok), "rows": rows}
 
 

@@ -1,0 +1,43 @@
+"""What the reader of a check of two networks must know to weigh it, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from porter.verification.cases import Options
+from porter.verification.causes import settings_that_differ
+from porter.verification.network_results import Activation
+from porter.verification.twins import Twins
+
+
+def settings_notes(twins: Twins, common: Mapping[str, str]) -> Iterator[str]:
+    """What the layers' own attributes say, for on one input a difference may be too small to show."""
+    found: dict[str, list[str]] = {}
+    for path, other in common.items():
+        for text in settings_that_differ(twins.torch.modules[path], twins.mindspore.modules[other]):
+            found.setdefault(text, []).append(path)
+    for text, paths in found.items():
+        yield f"{', '.join(paths)}: {text}; on a single input this need not show"
+
+
+def shape_notes(activations: Sequence[Activation]) -> Iterator[str]:
+    for row in activations:
+        mine, other = row.shapes
+        if row.ok and mine != other:
+            shapes = f"{list(mine)} in PyTorch and {list(other)} in MindSpore"
+            yield f"{row.label} has shape {shapes}, with the same numbers"
+
+
+def dropout_note(twins: Twins) -> Iterator[str]:
+    count = sum(getattr(part, "p", None) != 0 for part in twins.torch.dropouts)
+    if count:
+        layers = f"{count} layer{'s' * (count > 1)}"
+        yield f"dropout is switched off in both networks (in {layers}): they would not draw the same numbers"
+
+
+def graph_note(options: Options) -> Iterator[str]:
+    if options.ms_mode != "pynative":
+        yield (
+            "in graph mode the networks' outputs and statistics were compared; layers in PyNative mode alone, for "
+            "cells have no hooks in graph mode"
+        )
