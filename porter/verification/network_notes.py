@@ -20,6 +20,18 @@ def settings_notes(twins: Twins, common: Mapping[str, str]) -> Iterator[str]:
         yield f"{', '.join(paths)}: {text}; on a single input this need not show"
 
 
+def activation_notes(twins: Twins) -> Iterator[str]:
+    """Which layers are left out, for MindSpore's end with an activation that PyTorch's network has beside them."""
+    found: dict[str, list[str]] = {}
+    for path, activation in twins.ends_with().items():
+        found.setdefault(activation, []).append(path)
+    for activation, paths in found.items():
+        yield (
+            f"{', '.join(paths)}: MindSpore's layer ends with {activation}, PyTorch's does not; what follows is "
+            "compared instead of its output"
+        )
+
+
 def shape_notes(activations: Sequence[Activation]) -> Iterator[str]:
     for row in activations:
         mine, other = row.shapes

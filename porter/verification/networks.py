@@ -35,7 +35,13 @@ from porter.verification.activations import Arrays, Call, Inputs, NetworkInput, 
 from porter.verification.cases import Options
 from porter.verification.causes import Scene, likely_cause
 from porter.verification.deviation import magnitude
-from porter.verification.network_notes import dropout_note, graph_note, settings_notes, shape_notes
+from porter.verification.network_notes import (
+    activation_notes,
+    dropout_note,
+    graph_note,
+    settings_notes,
+    shape_notes,
+)
 from porter.verification.network_results import COUNT, OUTPUT, Activation, Mode, ModeResult, NetworkResult, unproven
 from porter.verification.roundings import UNIT_ROUNDOFF
 from porter.verification.traces import STATISTICS, Comparison, Measured, Recorder, Trace
@@ -66,7 +72,7 @@ def check_networks(twins: Twins, wanted: Sequence[NetworkInput], options: Option
     notes: list[str] = []
     common = twins.common()
     modes = tuple(_Check(twins, common, inputs, training, options, notes).result() for training in (False, True))
-    notes += [*settings_notes(twins, common), *dropout_note(twins), *graph_note(options)]
+    notes += [*settings_notes(twins, common), *activation_notes(twins), *dropout_note(twins), *graph_note(options)]
     return NetworkResult(shown, (), modes, only_in, tuple(dict.fromkeys(notes)))
 
 

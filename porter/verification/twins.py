@@ -10,6 +10,7 @@ from porter import network
 from porter.differences import compare
 from porter.errors import BackendError
 from porter.formats.model import Checkpoint
+from porter.layers.ordinary_settings import settings_of_module
 from porter.plan import Plan
 from porter.source import Source
 from porter.verification.mindspore_backend import MindSporeBackend
@@ -38,9 +39,11 @@ class Twins:
         """(PyTorch path -> the layer that it is told as, MindSpore path -> the same): each module once.
 
         What stands in several places of one network may be several layers of the other: an activation that is used
-        again, tied weights. Their calls are those of one layer, in the order in which they happen.
+        again, tied weights. Their calls are those of one layer, in the order in which they happen. A layer that
+        `ends_with` an activation is left out: none of PyTorch's layers has its output.
         """
-        pairs = self._pairs()
+        several = self.ends_with()
+        pairs = [pair for pair in self._pairs() if pair[0] not in several]
         told: dict[int, str] = {}
         for path, other in pairs:
             both = id(self.torch.modules[path]), id(self.mindspore.modules[other])
@@ -59,6 +62,14 @@ class Twins:
         places = ((path, self.pairs.places_of(path)) for path in self.torch.modules if path)
         found = ((path, next((x for x in others if x in self.mindspore.modules), None)) for path, others in places)
         return [(path, other) for path, other in found if other is not None]
+
+    def ends_with(self) -> dict[str, str]:
+        """PyTorch path of every layer of MindSpore's that has an activation in itself -> the activation's class."""
+        found = {
+            path: settings_of_module(self.mindspore.modules[other], mindspore=True).get("activation")
+            for path, other in self._pairs()
+        }
+        return {path: activation.told for path, activation in found.items() if activation}
 
     def statistics(self) -> dict[str, str]:
         """PyTorch buffer -> MindSpore parameter."""

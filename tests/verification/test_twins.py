@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import mindspore.nn as ms
@@ -161,3 +162,37 @@ def test_alias_paths_stand_for_themselves_where_a_rename_moves_the_others(tmp_pa
     assert pairs.places_of("a") == ("entry.a",)
     assert "b" in pairs.places_of("b")
     assert (pairs.tensors["a.weight"], pairs.tensors["b.weight"]) == ("entry.a.weight", "entry.a.weight")
+
+
+def torch_with_relus() -> nn.Module:
+    relu = nn.ReLU()
+    return nn.Sequential(
+        OrderedDict(a=nn.Linear(4, 4), first=relu, b=nn.Linear(4, 4), second=relu, c=nn.Linear(4, 2))
+    )
+
+
+def torch_without_the_second() -> nn.Module:
+    return nn.Sequential(OrderedDict(a=nn.Linear(4, 4), first=nn.ReLU(), b=nn.Linear(4, 4), c=nn.Linear(4, 2)))
+
+
+def dense_with_relus() -> ms.Cell:
+    dense = {"a": ms.Dense(4, 4, activation="relu"), "b": ms.Dense(4, 4, activation="relu"), "c": ms.Dense(4, 2)}
+    return ms.SequentialCell(OrderedDict(dense))
+
+
+def test_an_activation_inside_a_layer_is_compared_after_it(tmp_path: Path) -> None:
+    found = checked(tmp_path, "torch_with_relus", "dense_with_relus")
+    assert found.ok is True
+    assert [row.label for row in found.modes[0].by_layer] == ["c", "the network"]
+    assert found.notes == (
+        "a, b: MindSpore's layer ends with ReLU, PyTorch's does not; what follows is compared instead of its output",
+    )
+
+
+def test_an_activation_too_many_inside_a_layer_is_found_after_it(tmp_path: Path) -> None:
+    found = checked(tmp_path, "torch_without_the_second", "dense_with_relus")
+    assert found.ok is False
+    first = found.modes[0].first_divergence
+    assert first
+    assert first.label == "c"
+    assert "look between the input and c for an activation" in (found.modes[0].cause or "")
