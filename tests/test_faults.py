@@ -98,7 +98,9 @@ def test_a_wrong_value_outside_of_the_norms_is_found(tmp_path: Path) -> None:
     found = porter.verify(tmp_path / "net.pth", rewritten(tmp_path, arrays))
     (problem,) = found.problems
     assert (problem.name, problem.problem) == ("3.weight", "values")
-    assert "1 of 24 values differ; the first at [1, 2, 0, 0, 0]" in problem.text
+    assert problem.text.startswith("[1, 2, 0, 0, 0] is ")
+    assert problem.text.endswith(" was expected (1 of 24 values differ)")
+    assert problem.differing == 1
 
 
 @pytest.mark.parametrize(

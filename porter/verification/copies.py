@@ -23,6 +23,8 @@ class TensorProblem:
         layer: name of the layer it belongs to, None outside of any.
         fault: what explains the values found, as a predicate ("is multiplied by 2"); None for other problems, and
             where nobody looked.
+        values_of: the tensors of the output whose values it holds instead of its own.
+        differing: how many of its values differ; None for other problems.
     """
 
     name: str
@@ -31,9 +33,11 @@ class TensorProblem:
     text: str
     layer: str | None = None
     fault: str | None = None
+    values_of: tuple[str, ...] = ()
+    differing: int | None = None
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self)
+        return {**asdict(self), "values_of": list(self.values_of)}
 
 
 def check_structure(plan: Plan, output: Checkpoint) -> Iterator[TensorProblem]:
@@ -72,7 +76,7 @@ def compare_tensor(step: Step, theirs: TensorReader, ours: TensorReader) -> Tens
         return None
     source = step.source.name if step.source else None
     text = _difference(step.target, differing, *first)
-    return TensorProblem(step.target.name, source, "values", text, step.layer)
+    return TensorProblem(step.target.name, source, "values", text, step.layer, differing=differing)
 
 
 def _differing_elements(wanted: bytes, found: bytes, size: int) -> list[int]:
@@ -99,12 +103,15 @@ def _in_step(left: Iterable[Chunk], right: Iterable[Chunk]) -> Iterator[tuple[by
         held = [view[length:] for view in held]
 
 
+def counted(spec: TensorSpec, differing: int) -> str:
+    return f"{differing} of {spec.nbytes // spec.dtype.itemsize} values differ"
+
+
 def _difference(spec: TensorSpec, differing: int, index: int, wanted: bytes, found: bytes) -> str:
     import numpy as np
 
-    total = spec.nbytes // spec.dtype.itemsize
     place = [int(i) for i in np.unravel_index(index, spec.shape)] if spec.shape else []
-    text = f"{differing} of {total} values differ; the first at {place}: "
+    text = f"{counted(spec, differing)}; the first at {place}: "
     if spec.dtype.numpy is None:
         return text + f"expected bytes {wanted.hex()}, found {found.hex()}"
     numbers = [np.frombuffer(data, spec.dtype.numpy)[0] for data in (wanted, found)]

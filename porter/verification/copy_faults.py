@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from porter.conversion import bytes_of
 from porter.formats.transfer import Chunk, TensorReader, as_array
 from porter.plan import Step
-from porter.verification.copies import TensorProblem
-from porter.verification.value_faults import describe
+from porter.verification.copies import TensorProblem, counted
+from porter.verification.value_faults import FEW, describe
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
@@ -41,28 +41,33 @@ def explain(
     for problem in problems:
         step = by_name[problem.name]
         budget -= _size(step)
-        fault = _fault(problem.name, step, homes, theirs, ours) if budget >= 0 else None
-        explained.append(replace(problem, fault=fault, text=f"{fault} ({problem.text})") if fault else problem)
+        explained.append(_explained(problem, step, homes, theirs, ours) if budget >= 0 else problem)
     return explained
 
 
-def _fault(
-    name: str, step: Step, homes: Mapping[bytes, list[str]], theirs: TensorReader, ours: TensorReader
-) -> str | None:
+def _explained(
+    problem: TensorProblem, step: Step, homes: Mapping[bytes, list[str]], theirs: TensorReader, ours: TensorReader
+) -> TensorProblem:
     import numpy as np
 
     assert step.target is not None, "tensors that are not written are not compared"
     if step.target.dtype.numpy is None and step.target.dtype.name != "bfloat16":
-        return None
-    right, found = as_array(step.target, bytes_of(step, theirs, [])), ours.array(name)
+        return problem
+    right, found = as_array(step.target, bytes_of(step, theirs, [])), ours.array(problem.name)
     if right.dtype.kind == "c":
-        return None
+        return problem
     right, found = _numbers(right), _numbers(found)
-    others = homes.get(_digest(ours.chunks(name)), []) if found.size > 1 and np.ptp(found) > 0 else []
-    if others:
-        more = f" or {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        return f"holds the values of {' or '.join(others[:_SHOWN])}{more}"
-    return describe("", right, found, step.target.dtype.name).strip()
+    others = homes.get(_digest(ours.chunks(problem.name)), []) if found.size > 1 and np.ptp(found) > 0 else []
+    fault = _of_others(others) if others else describe("", right, found, step.target.dtype.name).strip()
+    # Of few values the fault says each: the first is not told again.
+    few = problem.differing is not None and problem.differing <= FEW
+    differ = counted(step.target, problem.differing or 0) if few else problem.text
+    return replace(problem, fault=fault, values_of=tuple(others), text=f"{fault} ({differ})")
+
+
+def _of_others(names: Sequence[str]) -> str:
+    more = f" or {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"holds the values of {' or '.join(names[:_SHOWN])}{more}"
 
 
 def _numbers(values: Array) -> Array:

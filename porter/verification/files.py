@@ -32,6 +32,7 @@ from porter.verification.network_results import NetworkResult
 from porter.verification.ordinary_layers import Networks, OrdinaryLayers
 from porter.verification.other_kinds import of_another_kind
 from porter.verification.results import Check, LayerResult
+from porter.verification.together import in_words
 
 OnLayer = Callable[[int, int], None]
 
@@ -173,7 +174,7 @@ def _in_order(source: Source, results: Sequence[LayerResult]) -> list[LayerResul
 
 def _told(layer: LayerResult, problems: Sequence[TensorProblem]) -> LayerResult:
     """A layer that holds other values than the source's, with what the comparison of its tensors says of them."""
-    told = [f"{p.name} {p.text}" for p in problems if p.layer == layer.name]
+    told = in_words([problem for problem in problems if problem.layer == layer.name])
     if layer.besides is None or not told:
         return layer
     return replace(layer, diagnosis="; ".join([*told, *layer.besides]))

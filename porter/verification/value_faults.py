@@ -26,7 +26,7 @@ Interval = tuple[float, float]
 # Bits of the mantissa as stored, and half the spacing of subnormal numbers.
 _MANTISSA = {"float16": (10, 2.0**-25), "bfloat16": (7, 2.0**-134), "float32": (23, 2.0**-150), "float64": (52, 0.0)}
 # Up to this many wrong values are listed, where most are right.
-_FEW = 3
+FEW = 3
 
 
 def describe(name: str, right: Array, found: Array, dtype: str) -> str:
@@ -44,7 +44,7 @@ def describe(name: str, right: Array, found: Array, dtype: str) -> str:
         wrong = np.flatnonzero((np.signbit(right) != np.signbit(found)).ravel())
     if len(wrong) == 0:
         return f"{name} differs in the bits of NaN only"
-    if len(wrong) == 1 or (len(wrong) <= _FEW and 2 * len(wrong) < right.size):
+    if len(wrong) == 1 or (len(wrong) <= FEW and 2 * len(wrong) < right.size):
         return ", ".join(_element(name, right, found, int(place), dtype) for place in wrong)
     with np.errstate(all="ignore"):
         explained = list(_changes(right, found, dtype))

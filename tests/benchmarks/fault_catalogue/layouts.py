@@ -53,7 +53,10 @@ def of_parts(scene: Scene) -> Iterator[Fault]:
             changes = {name: _reordered(scene.tensors[name], order) for name in names}
             for chosen in (*scene.sample(names), None):
                 change = changes if chosen is None else {chosen: changes[chosen]}
-                words = tuple(rf"{re.escape(name)} .*parts of \d+ .* in the order {listed}" for name in change)
+                parts = rf"parts of \d+ .* in the order {listed}"
+                words = tuple(rf"{re.escape(name)} .*{parts}" for name in change)
+                if len(change) > 3:  # many tensors that are wrong in one way are told together
+                    words = (rf"\({len(change)} tensors\): each has its .*{parts}",)
                 what = f"{chosen or layer.name}: {listed}"
                 yield setting(family, what, {layer.name: words}, change)
         if layer.kind.name == "Embedding":
