@@ -282,6 +282,14 @@ def gradients(output: Number, upstream: Array, wanted: Sequence[Number]) -> list
     return [found.get(number.serial) or Number(np.zeros_like(number.value)) for number in wanted]
 
 
+def reach(numbers: Sequence[Number]) -> float:
+    """The largest absolute value that one of `numbers`, or of all that they were made from, may have in float32."""
+    import numpy as np
+
+    made = {number.serial: number for result in numbers for number in _made_from(result)}
+    return max(float(np.nanmax(abs(number.value) + number.error, initial=0)) for number in made.values())
+
+
 def _made_from(output: Number) -> list[Number]:
     """A number and all that it was made from, the earliest first."""
     found, waiting = {output.serial: output}, [output]

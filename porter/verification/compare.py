@@ -14,7 +14,7 @@ from porter.verification.batches import Batch, batches, inputs_of, part
 from porter.verification.bounds import Bounded, Within, parameter_errors, storage_error
 from porter.verification.cases import LayerCase, Options, Side
 from porter.verification.diagnose import comparable_slots, diagnose, hidden_faults
-from porter.verification.reference import Reference, filled
+from porter.verification.reference import Reference, filled, moments
 from porter.verification.results import PARAMETERS, SETTINGS, Check, Diagnosis, LayerResult, verdict
 from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run, precision_notes
 from porter.verification.setting_faults import are_known_to_differ
@@ -41,12 +41,13 @@ def verify_layers(cases: Sequence[LayerCase], options: Options) -> Iterator[Laye
 
 @dataclass(frozen=True)
 class _Trial:
-    """A layer, what it was given, and what both sides made of it, judged."""
+    """A layer, what it was given, and what both sides made of it, judged; `reach` as for `weighed`."""
 
     case: LayerCase
     inputs: Inputs
     source: Run
     targets: list[Run]
+    reach: float
 
 
 def _trials(batch: Batch, bench: Bench) -> Iterator[_Trial]:
@@ -69,8 +70,20 @@ def _trials(batch: Batch, bench: Bench) -> Iterator[_Trial]:
         return alone
 
     for case, place in zip(batch.cases, batch.places, strict=True):
-        mine = [own(target, case.target, place) for target in targets]
-        yield _Trial(case, inputs_of(batch, place), own(source, case.source, place), mine)
+        mine, given = [own(target, case.target, place) for target in targets], inputs_of(batch, place)
+        reach = _reach(part(right[case.source.dtype], place), given)
+        yield _Trial(case, given, own(source, case.source, place), mine, reach)
+
+
+def _reach(truth: Trajectory[Within], inputs: Inputs) -> float:
+    """The largest absolute value that a result, or a sum of squares that a variance comes of, may have in float32."""
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        arrays = [np.abs(each.value) + each.bound for within in truth.values() for each in within if each is not None]
+        for x in (inputs.evaluation, *inputs.training, *inputs.edges):
+            arrays.append(moments(x)[1] * (x.size // x.shape[1]))
+    return max(float(np.nanmax(array, initial=0)) for array in arrays)
 
 
 def _judge(trial: _Trial, cases: Sequence[LayerCase], bench: Bench) -> LayerResult:
@@ -85,7 +98,7 @@ def _judge(trial: _Trial, cases: Sequence[LayerCase], bench: Bench) -> LayerResu
     text, cause = (diagnosis.text, diagnosis.cause) if diagnosis else (None, None)
     notes = _notes(case, source, targets)
     result = LayerResult(case.name, case.kind.name, verdict(checks), checks, text, notes, cause)
-    return weighed(result, case.kind, case.source.parameters, strict=bench.options.strict)
+    return weighed(result, case.kind, case.source.parameters, trial.reach, strict=bench.options.strict)
 
 
 def expected(

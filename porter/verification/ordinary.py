@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from porter.errors import BackendError
 from porter.layers.ordinary_settings import Settings, differing, said_by_one_alone
 from porter.verification import mindspore_recipes, torch_recipes
-from porter.verification.arithmetic import Number, gradients
+from porter.verification.arithmetic import Number, gradients, reach
 from porter.verification.bounds import Within, storage_error
 from porter.verification.cases import Options, OrdinaryCase, Stored, computed_with
 from porter.verification.differentiation import Passes
@@ -33,12 +33,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Experiment:
-    """What a layer is given, and what it must give; `truth` maps the dtype of its parameters to it."""
+    """What a layer is given, and what it must give.
+
+    Attributes:
+        truth: the dtype of its parameters -> what it must give.
+        reach: the largest absolute value on the way there.
+    """
 
     inputs: tuple[Array, ...]
     upstream: Array
     truth: Mapping[str, Trajectory[Within]]
     slots: tuple[str, ...]
+    reach: float
 
 
 def verify_ordinary(case: OrdinaryCase, bench: Bench) -> LayerResult:
@@ -62,7 +68,7 @@ def verify_ordinary(case: OrdinaryCase, bench: Bench) -> LayerResult:
     text, cause, besides = (found.text, found.cause, found.besides) if found else (None, None, None)
     notes = tuple(_notes(case, source, targets))
     result = LayerResult(case.name, case.kind.name, ok, checks, text, notes, cause, besides=besides)
-    return weighed(result, case.kind, case.source.parameters, strict=bench.options.strict)
+    return weighed(result, case.kind, case.source.parameters, experiment.reach, strict=bench.options.strict)
 
 
 def _differences(case: OrdinaryCase) -> list[str]:
@@ -97,7 +103,7 @@ def _experiment(case: OrdinaryCase, options: Options) -> _Experiment:
     slots = tuple(values)
     with np.errstate(all="ignore"):  # parameters may be anything a file can hold
         upstream: Array | None = None
-        truth = {}
+        truth, largest = {}, 0.0
         for dtype in dict.fromkeys((case.source.dtype, case.target.dtype)):
             numbers = [Number(x) for x in inputs]
             # Whatever they are stored in, the layer gets them in float32.
@@ -108,12 +114,13 @@ def _experiment(case: OrdinaryCase, options: Options) -> _Experiment:
                 upstream = random.standard_normal(output.value.shape).astype(np.float32)
             trained = [n for n, x in zip(numbers, inputs, strict=True) if x.dtype.kind == "f"]
             found = gradients(output, upstream, [*trained, *parameters.values()])
+            largest = max(largest, reach([output, *found]))
             truth[dtype] = {
                 "eval": (_within(output),),
                 "eval gradients": tuple(_within(gradient) for gradient in found),
             }
     assert upstream is not None, "there is at least one dtype"
-    return _Experiment(inputs, upstream, truth, slots)
+    return _Experiment(inputs, upstream, truth, slots, largest)
 
 
 def _within(number: Number) -> Within:

@@ -1,4 +1,7 @@
-"""Values of the source's own that no training gives a sound layer, and what they make of a verdict."""
+"""Values of the source's own that no training gives a sound layer, and what they make of a verdict.
+
+They are not finite, negative where they should not be, or so large that float32 does not hold what comes of them.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +17,45 @@ if TYPE_CHECKING:
 
 _VALUES: Cause = "parameters"
 _NOT_JUDGED = "not judged: frameworks differ in how they spread such values of the source's own"
+_LARGEST = (2 - 2.0**-23) * 2.0**127  # of float32
 
 
-def weighed(result: LayerResult, kind: Kind, parameters: Mapping[str, Array], *, strict: bool) -> LayerResult:
+def weighed(
+    result: LayerResult, kind: Kind, parameters: Mapping[str, Array], reach: float, *, strict: bool
+) -> LayerResult:
     """A layer's result in the light of its source's `parameters`, by slot.
 
     A departure that nothing else explains is not judged where such values stand: it is no fault of the conversion.
 
     Args:
-        strict: such values are a failure by themselves.
+        reach: the largest number, by its absolute value, that float32 must hold to compute what the layer defines.
+        strict: values that are not finite, or negative, are a failure by themselves.
     """
     suspect = tuple(_odd_values(kind, parameters))
-    if not suspect:
-        return result
     result = replace(result, suspect=suspect)
-    if strict:
-        text = f"{'; '.join(suspect)} (--strict)"
-        explained = result.cause in ("parameters", "settings")
-        told, cause = (f"{result.diagnosis}; {text}", result.cause) if explained else (text, _VALUES)
-        checks = (*result.checks, *(Check("values", False, note=each) for each in suspect))
-        besides = None if result.besides is None else (*result.besides, text)
-        return replace(result, ok=False, checks=checks, diagnosis=told, cause=cause, besides=besides)
-    if result.cause != "framework":
+    if suspect and strict:
+        return _failed(result)
+    if result.cause != "framework" or not (suspect or reach > _LARGEST):
         return result
-    checks = tuple(c if c.check == PARAMETERS else Check(c.check, None, note=_NOT_JUDGED) for c in result.checks)
+    note = _NOT_JUDGED if suspect else _beyond(reach)
+    checks = tuple(c if c.check == PARAMETERS else Check(c.check, None, note=note) for c in result.checks)
     return replace(result, ok=None, checks=checks, diagnosis=None, cause=None)
+
+
+def _beyond(reach: float) -> str:
+    return (
+        f"not judged: with the source's own values the layer comes to {reach:.0e}, and float32, in which both "
+        f"frameworks ran it, ends at {_LARGEST:.1e}"
+    )
+
+
+def _failed(result: LayerResult) -> LayerResult:
+    text = f"{'; '.join(result.suspect)} (--strict)"
+    explained = result.cause in ("parameters", "settings")
+    told, cause = (f"{result.diagnosis}; {text}", result.cause) if explained else (text, _VALUES)
+    checks = (*result.checks, *(Check("values", False, note=each) for each in result.suspect))
+    besides = None if result.besides is None else (*result.besides, text)
+    return replace(result, ok=False, checks=checks, diagnosis=told, cause=cause, besides=besides)
 
 
 def _odd_values(kind: Kind, parameters: Mapping[str, Array]) -> Iterator[str]:

@@ -239,6 +239,39 @@ def test_odd_values_are_noted_and_agree_when_both_have_them(slot, value, told) -
     assert verify(lost).ok is False
 
 
+def beyond_float32(slot: str, size: float) -> Values:
+    values = parameters(1)
+    return {**values, slot: (np.sign(values[slot]) * size).astype(np.float32)}
+
+
+BEYOND = [("gamma", 3e38), ("gamma", 1e37), ("mean", 1e30), ("mean", 3e38), ("variance", 1e30), ("variance", 3e38)]
+
+
+@pytest.mark.parametrize(("slot", "size"), BEYOND)
+def test_what_float32_cannot_hold_is_charged_to_nobody(slot, size) -> None:
+    case = layer_case(beyond_float32(slot, size))
+    result = verify(case)
+    assert (result.ok, result.diagnosis, result.cause, result.suspect) == (None, None, None, ())
+    assert {check.ok for check in result.checks} == {True, None}
+    assert all(
+        "float32, in which both frameworks ran it, ends at 3.4e+38" in (c.note or "") for c in result.checks[1:]
+    )
+    assert verify(case, Options(strict=True)).ok is None
+    wrong = verify(with_target(case, beta=-case.source.parameters["beta"]))
+    assert (wrong.ok, wrong.cause) == (False, "parameters")
+
+
+@pytest.mark.parametrize("slot", ["gamma", "beta", "mean", "variance"])
+def test_large_values_within_float32_are_judged(slot, monkeypatch) -> None:
+    case = layer_case(beyond_float32(slot, 1e15))
+    assert verify(case).ok is True
+    run = mindspore_backend.MindSporeLayer._run
+    monkeypatch.setattr(
+        mindspore_backend.MindSporeLayer, "_run", lambda self, x, training: run(self, x, training=training) * 1.01
+    )
+    assert (verify(case).ok, verify(case).cause) == (False, "framework")
+
+
 def test_shapes_that_differ_are_told_without_a_run() -> None:
     case = layer_case(parameters(1, 8))
     result = verify(replace(case, target=replace(case.target, parameters=parameters(1, 4))))

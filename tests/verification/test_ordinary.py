@@ -240,3 +240,15 @@ def test_strict_fails_nan_in_a_layer_of_any_kind(case) -> None:
 def test_nan_hides_no_setting_that_differs() -> None:
     case = with_nan(ordinary_case("Conv3d", {"weight": (7, 5, 3, 3, 3)}), "weight")
     assert verify(configured(case, padding(1), padding(0))).cause == "settings"
+
+
+@pytest.mark.parametrize("kind", ["Linear", "Conv3d", "LayerNorm", "MultiheadAttention"])
+def test_what_float32_cannot_hold_is_charged_to_nobody(kind) -> None:
+    shapes = next(shapes for name, shapes in SHAPES if name == kind)
+    case = ordinary_case(kind, shapes, scale=8e37)
+    result = verify(case)
+    assert (result.ok, result.diagnosis, result.suspect) == (None, None, ())
+    assert any("float32, in which both frameworks ran it, ends at 3.4e+38" in (c.note or "") for c in result.checks)
+    slot = next(iter(shapes))
+    wrong = verify(with_target(case, **{slot: -case.target.parameters[slot]}))
+    assert (wrong.ok, wrong.cause) == (False, "parameters")
