@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 from porter.errors import BackendError
 from porter.verification.batches import Batch, batches, inputs_of, part
-from porter.verification.bounds import Bounded, Within, parameter_errors, storage_error
+from porter.verification.bounds import Bounded, Within, parameter_errors
 from porter.verification.cases import LayerCase, Options, Side
 from porter.verification.diagnose import comparable_slots, diagnose, hidden_faults
 from porter.verification.reference import Reference, filled, moments
-from porter.verification.results import PARAMETERS, SETTINGS, Check, Diagnosis, LayerResult, verdict
-from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run, precision_notes
+from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
+from porter.verification.runs import Backend, Bench, Run, all_checks, judge_run, parameters_check, run_notes
 from porter.verification.setting_faults import are_known_to_differ
 from porter.verification.suspect import weighed
 from porter.verification.trajectory import Inexpressible, Inputs, Trajectory, channels_of, trajectory
@@ -88,15 +88,13 @@ def _reach(truth: Trajectory[Within], inputs: Inputs) -> float:
 
 def _judge(trial: _Trial, cases: Sequence[LayerCase], bench: Bench) -> LayerResult:
     case, source, targets = trial.case, trial.source, trial.targets
-    parameters = check_parameters(case)
-    checks = (parameters, *(check for target in targets for check in blame(target, source)))
-    if are_known_to_differ(case):
-        checks = (*checks, Check(SETTINGS, False))
+    parameters = _check_parameters(case)
+    checks = all_checks(parameters, source, targets, configured_alike=not are_known_to_differ(case))
     diagnosis = None
     if verdict(checks) is False:
         diagnosis = _diagnosis(case, cases, source, targets, trial.inputs, bench)
     text, cause = (diagnosis.text, diagnosis.cause) if diagnosis else (None, None)
-    notes = _notes(case, source, targets)
+    notes = tuple(_notes(case, source, targets))
     result = LayerResult(case.name, case.kind.name, verdict(checks), checks, text, notes, cause)
     return weighed(result, case.kind, case.source.parameters, trial.reach, strict=bench.options.strict)
 
@@ -118,17 +116,11 @@ def expected(
         return trajectory(Bounded(reference, parameter_errors(reference, stored_as)), inputs)
 
 
-def check_parameters(case: LayerCase) -> Check:
-    """Target parameters against the source's: equal, or correctly rounded where stored in a coarser dtype."""
-    channels = channels_of(case)
-    source, target = filled(case.kind, case.source, channels), filled(case.kind, case.target, channels)
-    exact = Options()
-    errors = (
-        Errors.of(target[slot], Within(source[slot], storage_error(source[slot], case.target.dtype)), exact)
-        for slot in comparable_slots(case)
-    )
-    share, error, bound = max(each.worst() for each in errors)
-    return Check(PARAMETERS, share <= 1, error, bound)
+def _check_parameters(case: LayerCase) -> Check:
+    """As `parameters_check`, what a side lacks filled in; running statistics only where both sides use them."""
+    source, target = (filled(case.kind, side, channels_of(case)) for side in (case.source, case.target))
+    right = {slot: source[slot] for slot in comparable_slots(case)}
+    return parameters_check(right, target, case.target.dtype)
 
 
 def _run(case: LayerCase, side: Side, backend: Backend, inputs: Inputs, bench: Bench, label: str) -> Run:
@@ -198,10 +190,8 @@ def _refuse_shapes(case: LayerCase) -> LayerResult:
     return LayerResult(case.name, case.kind.name, False, (wrong,), diagnosis, cause="parameters")
 
 
-def _notes(case: LayerCase, source: Run, targets: list[Run]) -> tuple[str, ...]:
-    notes = [*hidden_faults(case), *precision_notes((case.source.dtype, case.target.dtype))]
+def _notes(case: LayerCase, source: Run, targets: list[Run]) -> Iterator[str]:
+    yield from hidden_faults(case)
     if case.source.settings.statistics == "batch":
-        notes.append("the layer always uses batch statistics: running statistics mean nothing and are not compared")
-    if source.observed is None and any(target.observed is not None for target in targets):
-        notes.append(f"judged by the float64 reference alone: {source.reason}")
-    return tuple(notes)
+        yield "the layer always uses batch statistics: running statistics mean nothing and are not compared"
+    yield from run_notes(source, targets, (case.source.dtype, case.target.dtype))

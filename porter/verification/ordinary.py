@@ -22,8 +22,8 @@ from porter.verification.differentiation import Passes
 from porter.verification.mindspore_backend import MindSporeBackend
 from porter.verification.recipes import RECIPES
 from porter.verification.recipes.recipe import Setup, Values
-from porter.verification.results import PARAMETERS, SETTINGS, Check, Diagnosis, LayerResult, verdict
-from porter.verification.runs import Backend, Bench, Errors, Run, blame, judge_run, precision_notes
+from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
+from porter.verification.runs import Backend, Bench, Run, all_checks, judge_run, parameters_check, run_notes
 from porter.verification.suspect import weighed
 from porter.verification.trajectory import Trajectory
 
@@ -59,10 +59,8 @@ def verify_ordinary(case: OrdinaryCase, bench: Bench) -> LayerResult:
         return LayerResult(case.name, case.kind.name, verdict((parameters, lacking)), (parameters, lacking))
     source, *_ = _run_side(case, case.source, bench, experiment)
     targets = _run_side(case, case.target, bench, experiment)
-    checks = (parameters, *(check for target in targets for check in blame(target, source)))
     differences = _differences(case)
-    if differences:
-        checks = (*checks, Check(SETTINGS, False))
+    checks = all_checks(parameters, source, targets, configured_alike=not differences)
     ok = verdict(checks)
     found = _diagnosis(parameters, source, targets, differences) if ok is False else None
     text, cause, besides = (found.text, found.cause, found.besides) if found else (None, None, None)
@@ -178,16 +176,10 @@ def _as_torch(case: OrdinaryCase, side: Stored) -> dict[str, Array]:
 
 
 def _check_parameters(case: OrdinaryCase) -> Check:
-    """Target parameters against the source's: equal, or correctly rounded where stored in a coarser dtype."""
     source, target = _as_torch(case, case.source), _as_torch(case, case.target)
     if {slot: v.shape for slot, v in source.items()} != {slot: v.shape for slot, v in target.items()}:
         return Check(PARAMETERS, False, note="the parameters differ in name or shape")
-    errors = (
-        Errors.of(target[slot], Within(values, storage_error(values, case.target.dtype)), Options())
-        for slot, values in source.items()
-    )
-    share, error, bound = max(each.worst() for each in errors)
-    return Check(PARAMETERS, share <= 1, error, bound)
+    return parameters_check(source, target, case.target.dtype)
 
 
 def _diagnosis(parameters: Check, source: Run, targets: list[Run], differences: list[str]) -> Diagnosis:
@@ -205,12 +197,7 @@ def _notes(case: OrdinaryCase, source: Run, targets: list[Run]) -> Iterator[str]
     if any(target.observed is not None for target in targets):
         yield from _assumptions(case)
         yield from said_by_one_alone(*_torch_first(case))
-        yield from precision_notes((case.source.dtype, case.target.dtype))
-    if source.observed is None and any(target.observed is not None for target in targets):
-        yield f"judged by the float64 reference alone: {source.reason}"
-    if source.observed is not None and all(target.observed is None for target in targets):
-        verdict_ = "departs from" if source.failed else "agrees with"
-        yield f"{source.title}, with the source's parameters, {verdict_} the float64 reference"
+    yield from run_notes(source, targets, (case.source.dtype, case.target.dtype))
 
 
 def _assumptions(case: OrdinaryCase) -> Iterator[str]:

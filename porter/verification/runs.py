@@ -1,17 +1,17 @@
-"""One side of a layer on one backend: what it gave, and how that is judged."""
+"""One side of a layer on one backend: what it gave, how that is judged, and what both sides together come to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from porter.layers.kinds import Dialect
-from porter.verification.bounds import Within
+from porter.verification.bounds import Within, storage_error
 from porter.verification.cases import MindSporeMode, Options
 from porter.verification.histogram import histogram
 from porter.verification.mindspore_backend import MindSporeBackend
-from porter.verification.results import Check
+from porter.verification.results import PARAMETERS, SETTINGS, Check
 from porter.verification.torch_backend import TorchBackend
 from porter.verification.trajectory import EDGES, Trajectory
 
@@ -135,7 +135,44 @@ def blame(target: Run, source: Run) -> list[Check]:
     return blamed
 
 
-def precision_notes(dtypes: Iterable[str]) -> Iterator[str]:
+def parameters_check(source: Mapping[str, Array], target: Mapping[str, Array], dtype: str) -> Check:
+    """Target parameters against the source's: equal, or correctly rounded where they are stored in a coarser `dtype`.
+
+    Args:
+        source, target: slot -> values of one shape; of the target's those that the source has.
+    """
+    errors = (
+        Errors.of(target[slot], Within(values, storage_error(values, dtype)), Options())
+        for slot, values in source.items()
+    )
+    share, error, bound = max(each.worst() for each in errors)
+    return Check(PARAMETERS, share <= 1, error, bound)
+
+
+def all_checks(
+    parameters: Check, source: Run, targets: Iterable[Run], *, configured_alike: bool
+) -> tuple[Check, ...]:
+    """A layer's checks, in order."""
+    ran = (check for target in targets for check in blame(target, source))
+    return (parameters, *ran, *(() if configured_alike else (Check(SETTINGS, False),)))
+
+
+def run_notes(source: Run, targets: Sequence[Run], dtypes: Iterable[str]) -> Iterator[str]:
+    """What the reader must know of what ran, and in which precision.
+
+    Args:
+        dtypes: that the parameters are stored in.
+    """
+    if any(target.observed is not None for target in targets):
+        yield from _precision_notes(dtypes)
+        if source.observed is None:
+            yield f"judged by the float64 reference alone: {source.reason}"
+    elif source.observed is not None:
+        verdict = "departs from" if source.failed else "agrees with"
+        yield f"{source.title}, with the source's parameters, {verdict} the float64 reference"
+
+
+def _precision_notes(dtypes: Iterable[str]) -> Iterator[str]:
     """What running in float32 does to parameters that are stored in these dtypes.
 
     MindSpore's CPU kernels compute with no bfloat16, its batch normalisation with no float64 (2.10), and a bound on

@@ -8,6 +8,7 @@ from dataclasses import replace
 import mindspore
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layer_cases import Values, as_stored, layer_case, parameters, with_target
@@ -168,6 +169,9 @@ def test_without_the_target_framework_nothing_is_proven(monkeypatch) -> None:
     assert result.ok is None
     assert [check.ok for check in result.checks] == [True, *[None] * 7]
     assert "bnport[mindspore]" in (result.checks[1].note or "")
+    assert result.notes == (
+        f"PyTorch {torch.__version__}, with the source's parameters, agrees with the float64 reference",
+    )
     wrong = with_target(layer_case(parameters(1)), gamma=parameters(2)["gamma"])
     assert verify(wrong).ok is False
 
