@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from porter.verification.arithmetic import UNDERFLOW, Number, gradients, reciprocal_root
+from porter.verification.arithmetic import UNDERFLOW, Number, gradients
+from porter.verification.elementary import reciprocal_root
 from porter.verification.moments import moments_over
 from porter.verification.reference import Reference, along, moments
 from porter.verification.roundings import UNIT_ROUNDOFF, gamma

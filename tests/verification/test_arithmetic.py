@@ -8,7 +8,8 @@ import torch
 from ordinary_cases import SHAPES, ordinary_case
 
 from porter.layers.kinds import KINDS
-from porter.verification.arithmetic import Number, einsum, gradients, reciprocal_root
+from porter.verification.arithmetic import Number, einsum, gradients
+from porter.verification.elementary import reciprocal_root
 from porter.verification.recipes import RECIPES
 
 EVERY = pytest.mark.parametrize(("kind", "shapes"), SHAPES, ids=lambda v: v if isinstance(v, str) else str(len(v)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from porter.verification.arithmetic import Number, einsum, exponential, joined, reciprocal
+from porter.verification.arithmetic import Number, einsum, joined
+from porter.verification.elementary import exponential, reciprocal
 from porter.verification.recipes.recipe import Arguments, Numbers, Recipe, Shapes, Values, normal
 
 if TYPE_CHECKING:

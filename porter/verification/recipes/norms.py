@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from porter.layers.ordinary_settings import AXES
-from porter.verification.arithmetic import Number, reciprocal_root
+from porter.verification.arithmetic import Number
+from porter.verification.elementary import reciprocal_root
 from porter.verification.moments import moments_over
 from porter.verification.recipes.recipe import Arguments, Numbers, Recipe, Shapes, Values, normal
 

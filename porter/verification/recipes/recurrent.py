@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from porter.verification.arithmetic import Number, einsum, joined, sigmoid, tanh
+from porter.verification.arithmetic import Number, einsum, joined
+from porter.verification.elementary import sigmoid, tanh
 from porter.verification.recipes.recipe import Arguments, Numbers, Recipe, Shapes, Values, normal
 
 if TYPE_CHECKING:
