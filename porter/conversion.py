@@ -18,7 +18,7 @@ from porter.destination import Destination, WriteOptions, dropped_by, prefix_of
 from porter.edits import rename_module
 from porter.errors import FileIOError, InputError
 from porter.formats import mindspore_ckpt, safetensors, shards, torch_zip
-from porter.formats.casting import cast_chunks, filled
+from porter.formats.casting import Overflow, cast_chunks, filled
 from porter.formats.model import Layout, TensorSpec
 from porter.formats.transfer import Chunk, TensorReader
 from porter.formats.writing import write_layout
@@ -60,14 +60,14 @@ def execute(
         FileIOError: the operating system refused.
     """
     job = _Job(plan, source, to, options)
-    warnings: list[str] = []
+    overflowed: dict[str, int] = {}
     main = f"{to.path.name}.index.json" if len(job.parts) > 1 else to.path.name
     if len(job.parts) > 1 and not options.force:
         refuse_existing([to.path.with_name(name) for name in (*job.parts, main)])
     before = _stamps(source)
     with staging(to.path) as folder:
         with TensorReader(source.checkpoint, check_crc=options.check_crc) as reader, writing_to(to.path):
-            job.write(folder, reader, warnings, progress)
+            job.write(folder, reader, overflowed, progress)
             if len(job.parts) > 1:
                 (folder / main).write_bytes(shards.index_json(job.parts))
             reader.check_unread()
@@ -81,16 +81,17 @@ def execute(
             record.write(done._replace(proof=proof), beside)
             names = [name for name in job.parts if name != main]
             publish(folder, [*names, main], beside.name, to.path.parent, force=options.force)
+    warnings = [str(Overflow(options.dtype, overflowed))] if options.dtype and overflowed else []
     return to.path.with_name(main), [*warnings, *left_over(to.path, {*job.parts, main, beside.name})]
 
 
-def bytes_of(step: Step, reader: TensorReader, warnings: list[str]) -> Iterable[Chunk]:
+def bytes_of(step: Step, reader: TensorReader, overflowed: dict[str, int]) -> Iterable[Chunk]:
     """The bytes of a step's target, in chunks.
 
     Args:
         step: one that has a target.
         reader: of the source.
-        warnings: gets a sentence when a cast makes finite numbers infinite.
+        overflowed: as in `cast_chunks`.
     """
     target, source = step.target, step.source
     assert target is not None
@@ -99,7 +100,7 @@ def bytes_of(step: Step, reader: TensorReader, warnings: list[str]) -> Iterable[
     if source is None:
         return [step.data if step.data is not None else filled(target, step.fill or 0.0)]
     chunks = reader.chunks(source.name)
-    return chunks if source.dtype == target.dtype else cast_chunks(chunks, source.dtype, target, warnings)
+    return chunks if source.dtype == target.dtype else cast_chunks(chunks, source.dtype, target, overflowed)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ class _Job:
             return {name: parts[0]}
         return dict(zip(shards.shard_names(name, len(parts)), parts, strict=True))
 
-    def write(self, folder: Path, reader: TensorReader, warnings: list[str], progress: Progress | None) -> None:
+    def write(
+        self, folder: Path, reader: TensorReader, overflowed: dict[str, int], progress: Progress | None
+    ) -> None:
         """Write the output's files into `folder`."""
         steps = {step.target.name: step for step in self.plan.steps if step.target}
         before, total = 0, sum(spec.nbytes for spec in self.plan.targets)
@@ -130,7 +133,7 @@ class _Job:
                 write_layout(
                     descriptor,
                     self._layout(specs),
-                    lambda name: bytes_of(steps[name], reader, warnings),
+                    lambda name: bytes_of(steps[name], reader, overflowed),
                     progress and (lambda written, before=before: progress(before + written, total)),
                 )
             before += sum(spec.nbytes for spec in specs)

@@ -52,7 +52,7 @@ class DoesNotFit(VerificationFailed):
             expected="every name, shape and dtype as the network has it",
             found=", ".join(f"{count} {words[kind]}" for kind, count in counts.items() if count),
             details=[*lines[:shown], *more],
-            hint=hint or _hint(self.differences),
+            hint=hint or way_to_fit(self.differences),
         )
 
     def document(self) -> dict[str, Any]:
@@ -133,7 +133,8 @@ def _told(
     )
 
 
-def _hint(differences: Sequence[Difference]) -> str:
+def way_to_fit(differences: Sequence[Difference]) -> str:
+    """What helps where an output and the network it is for differ in this."""
     problems = {difference.problem for difference in differences}
     if "missing" in problems and "left over" in problems:
         return "--align proposes renames, --rename 'PATTERN=REPLACEMENT' makes them."

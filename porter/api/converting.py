@@ -237,6 +237,7 @@ class Refuted(VerificationFailed):
             file=file,
             found=f"{len(failed)} of {len(verification.layers)} layers, {len(verification.problems)} tensors wrong"
             + ("; the networks differ" if verification.network and verification.network.ok is False else ""),
+            hint=f"With --dtype, {verification.overflow}." if verification.overflow else None,
         )
         self.verification = verification
 

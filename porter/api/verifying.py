@@ -98,7 +98,8 @@ def verify(
     found = checked(ready, target, options or Options(), configured, inputs, on_layer, known)
     if ready.network and not inputs:
         found = replace(found, network=_misfit(ready.plan, ready.network))
-    notes = [*found.warnings, *unread, *(known.notes if known else ()), *_taken_from_the_record(write)]
+    overflow = [str(found.overflow)] if found.overflow else []
+    notes = [*found.warnings, *overflow, *unread, *(known.notes if known else ()), *_taken_from_the_record(write)]
     if not inputs:
         notes += unchecked_notes(write.renames)
         if ready.network and given.model and given.net and found.network is None:

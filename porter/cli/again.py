@@ -10,8 +10,9 @@ import click
 from porter import api
 from porter.cli.convert import convert
 
-# What shows a result, or chooses the file, and takes no part in the conversion.
-_ELSEWHERE = {"as_json", "quiet", "verbose", "output", "force"}
+# What shows a result, or chooses the file, and takes no part in the conversion; and what is said of the source's own
+# values, which no conversion mends.
+_ELSEWHERE = {"as_json", "quiet", "verbose", "output", "force", "strict"}
 
 
 def repeated(context: click.Context) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from porter.formats.dtypes import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT64, DType
 from porter.formats.model import TensorSpec
@@ -24,6 +24,25 @@ _INFINITY_SHIFTED = {FLOAT16: 0xF800, BFLOAT16: 0xFF00, FLOAT32: 0xFF000000}
 _STRUCT = {"float16": "<e", "float32": "<f", "float64": "<d"}
 
 
+class Overflow(NamedTuple):
+    """What a cast to `dtype` made infinite: tensor of the output -> number of values that were finite."""
+
+    dtype: DType
+    tensors: Mapping[str, int]
+
+    @property
+    def wider(self) -> tuple[str, ...]:
+        """The dtypes, as `--dtype` takes them, that hold larger numbers."""
+        return ("bfloat16", "float32") if self.dtype is FLOAT16 else ("float64",)
+
+    def __str__(self) -> str:
+        where = f"{len(self.tensors)} tensors, the first " if len(self.tensors) > 1 else ""
+        return (
+            f"values too large for {self.dtype} became infinite: {sum(self.tensors.values())} in {where}"
+            f"{next(iter(self.tensors))}; --dtype {' or '.join(self.wider)} holds them"
+        )
+
+
 def filled(spec: TensorSpec, value: float) -> bytes:
     """The bytes of a tensor whose every element is `value`, which its dtype must hold exactly."""
     count = spec.nbytes // spec.dtype.itemsize
@@ -35,7 +54,7 @@ def filled(spec: TensorSpec, value: float) -> bytes:
 
 
 def cast_chunks(
-    chunks: Iterable[Chunk], source: DType, target: TensorSpec, warnings: list[str]
+    chunks: Iterable[Chunk], source: DType, target: TensorSpec, overflowed: dict[str, int]
 ) -> Iterator[memoryview]:
     """Cast a tensor's bytes, chunk by chunk, rounding to nearest, ties to even.
 
@@ -45,11 +64,11 @@ def cast_chunks(
         chunks: whole elements of dtype `source`, one of float16, bfloat16, float32, float64.
         source: their dtype.
         target: the tensor to write; its dtype is one of the same four.
-        warnings: gets a sentence when finite numbers become infinite.
+        overflowed: gets the target's name, and how many finite numbers became infinite, where any do.
     """
     import numpy as np
 
-    narrower, overflowed = _BY_RANGE.index(target.dtype) < _BY_RANGE.index(source), 0
+    narrower, infinite = _BY_RANGE.index(target.dtype) < _BY_RANGE.index(source), 0
     done = np.empty(min(_BLOCK, target.nbytes // target.dtype.itemsize), _bits(target.dtype))
     for chunk in chunks:
         elements = np.frombuffer(chunk, _bits(source))
@@ -58,10 +77,10 @@ def cast_chunks(
             place = done[: len(block)]
             _cast(block, source, place, target.dtype)
             if narrower:
-                overflowed += _count_overflowed(block, source, place, target.dtype)
+                infinite += _count_overflowed(block, source, place, target.dtype)
             yield place.view(np.uint8).data
-    if overflowed:
-        warnings.append(f"{target.name}: {overflowed} values are too large for {target.dtype} and became infinite")
+    if infinite:
+        overflowed[target.name] = infinite
 
 
 def _bits(dtype: DType) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from porter.proof import Option
+from porter.target import way_to_fit
 from porter.verification.files import Verification
+from porter.verification.results import LayerResult
+from porter.verification.suspect import NOT_JUDGED
 
 Head = Literal["VERIFIED", "NOT VERIFIED", "VERIFICATION FAILED"]
 
@@ -41,11 +44,7 @@ def summary(verification: Verification) -> tuple[Head, str]:
     if not skipped:
         whole = "the networks could not be compared whole"
         return "NOT VERIFIED", f"{_equal(verification)}; {_ran(verification)}; {whole}."
-    note = next((check.note for check in skipped[0].checks if check.ok is None and check.note), "")
-    return "NOT VERIFIED", (
-        f"{_equal(verification)}, but {len(skipped)} of {len(verification.layers)} layers were not run: "
-        f"{note.rstrip('.')}. bnport doctor says what runs here."
-    )
+    return "NOT VERIFIED", f"{_equal(verification)}, but {_not_run(verification)}"
 
 
 def is_another_source(verification: Verification) -> bool:
@@ -60,12 +59,31 @@ def plural(count: int, what: str) -> str:
 
 def _equal(verification: Verification) -> str:
     after = f" ({verification.cast} after the cast)" if verification.cast else ""
-    return f"{plural(verification.compared, 'tensor')} equal the source's{after}"
+    equal = "equals" if verification.compared == 1 else "equal"
+    return f"{plural(verification.compared, 'tensor')} {equal} the source's{after}"
 
 
 def _ran(verification: Verification) -> str:
     layers = len(verification.layers)
-    return f"{plural(layers, 'layer')} run, all within bounds" if layers else "no batch normalisation to run"
+    return f"{plural(layers, 'layer')} run, all within bounds" if layers else "no layer of a known kind to run"
+
+
+def _not_run(verification: Verification) -> str:
+    """Why layers were not run, or not judged, and what helps."""
+    skipped = verification.not_run
+    judged = [layer for layer in skipped if not _note(layer).startswith(NOT_JUDGED)]
+    of = f"{len(judged or skipped)} of {plural(len(verification.layers), 'layer')}"
+    if judged:
+        return f"{of} were not run: {_note(judged[0]).rstrip('.')}. bnport doctor says what runs here."
+    names = ", ".join(layer.name or "(root)" for layer in skipped[:3]) + ", ..." * (len(skipped) > 3)
+    return (
+        f"{of} could not be judged ({names}): {_note(skipped[0]).removeprefix(NOT_JUDGED)}. Nothing is known to be "
+        "wrong with the conversion; take another checkpoint, or accept this one as it is."
+    )
+
+
+def _note(layer: LayerResult) -> str:
+    return next((check.note for check in layer.checks if check.ok is None and check.note), "")
 
 
 def _next_step(verification: Verification) -> str:
@@ -77,25 +95,39 @@ def _next_step(verification: Verification) -> str:
             "from, or --strip-prefix, --rename or --rules as they were given to convert."
         )
     failed = [layer for layer in verification.layers if layer.ok is False]
-    if not verification.problems and not failed:
-        unloaded = verification.network and verification.network.problems
-        what = (
-            f"{unloaded[0].side}'s network does not fit it" if unloaded else "the networks compute different things"
-        )
-        return f"the file is right, but {what}. Mend the target network and verify again."
-    causes = {layer.cause for layer in failed}
-    if verification.problems or "parameters" in causes:
+    if _is_to_be_written_anew(verification):
         counts = (len(verification.problems), "tensor"), (len(failed), "layer")
         wrong = " and ".join(plural(count, what) for count, what in counts if count)
         return f"{wrong} wrong in the output. Write it anew, with the options of its conversion."
-    layers = plural(len(failed), "layer")
+    return _of_layers(verification, failed) if failed else _of_networks(verification)
+
+
+def _of_layers(verification: Verification, failed: Sequence[LayerResult]) -> str:
+    """What to do where the file holds what its conversion should have written."""
+    causes, layers = {layer.cause for layer in failed}, plural(len(failed), "layer")
+    if verification.overflow and "dtype" in causes:
+        overflow = verification.overflow
+        return f"{overflow.dtype} is too small for {layers}. Convert with --dtype {' or '.join(overflow.wider)}."
     if "settings" in causes:
         where = "target network or its config" if _options(verification).get("output_config") else "target network"
         return f"{layers} configured otherwise; the parameters are right. Mend the {where} and verify again."
+    if causes == {"source"}:
+        return (
+            f"{layers} with values that the source has, too, and that --strict refuses; the conversion is right. "
+            "Take another checkpoint, or leave --strict out."
+        )
     return (
         f"{layers} off although parameters and settings are right: no fault of the conversion. "
         "Loosen --atol or --rtol if they were given; else please report it, with what bnport doctor shows."
     )
+
+
+def _of_networks(verification: Verification) -> str:
+    unloaded = verification.network and verification.network.problems
+    if unloaded:
+        way_out = way_to_fit([problem.difference for problem in unloaded])
+        return f"the file is right, but {unloaded[0].side}'s network does not fit it. {way_out}"
+    return "the file is right, but the networks compute different things. Mend the target network and verify again."
 
 
 def next_command(verification: Verification, call: Call) -> str | None:
@@ -105,9 +137,35 @@ def next_command(verification: Verification, call: Call) -> str | None:
     if is_another_source(verification):
         return shlex.join(["bnport", "inspect", call.output])
     causes = {layer.cause for layer in verification.layers if layer.ok is False}
-    if verification.problems or "parameters" in causes:
-        return shlex.join(["bnport", "convert", call.source, "-o", call.output, "--force", *call.conversion])
+    anew = ["bnport", "convert", call.source, "-o", call.output, "--force"]
+    if verification.overflow and "dtype" in causes:
+        return shlex.join([*anew, *_with_dtype(call.conversion, verification.overflow.wider[0])])
+    if _is_to_be_written_anew(verification):
+        return shlex.join([*anew, *call.conversion])
+    if causes == {"source"}:
+        return shlex.join(word for word in shlex.split(call.command) if word != "--strict")
+    if not causes and _is_named_otherwise(verification):
+        return shlex.join([*anew, "--align", *call.conversion])
     return call.command if "settings" in causes or not causes else "bnport doctor"
+
+
+def _is_to_be_written_anew(verification: Verification) -> bool:
+    return bool(verification.problems) or any(layer.cause == "parameters" for layer in verification.layers)
+
+
+def _is_named_otherwise(verification: Verification) -> bool:
+    """Whether the target network has parameters that the output lacks, and the output others that it lacks."""
+    problems = verification.network.problems if verification.network else ()
+    return {"missing", "left over"} <= {problem.difference.problem for problem in problems}
+
+
+def _with_dtype(options: Sequence[str], dtype: str) -> list[str]:
+    """The options of a conversion, with this `--dtype` in place of theirs."""
+    words = list(options)
+    if "--dtype" in words:
+        place = words.index("--dtype")
+        del words[place : place + 2]
+    return [*words, "--dtype", dtype]
 
 
 def _options(verification: Verification) -> Mapping[str, Option]:

@@ -16,6 +16,7 @@ from porter.report.fold import fold
 from porter.report.networks import show_network
 from porter.report.shares import share_of, worst
 from porter.report.summary import Call, Head, is_another_source, next_command, summary
+from porter.report.terminal import FRAMEWORK
 from porter.verification.copies import TensorProblem
 from porter.verification.files import Verification
 from porter.verification.results import PARAMETERS, Check, LayerResult
@@ -39,6 +40,8 @@ def show_verification(verification: Verification, call: Call | None, *, verbose:
         call: of `bnport verify`, which a next command is made of; None where it was a conversion.
     """
     console = stdout()
+    if call:
+        console.print(_direction(verification, call))
     if verification.layers:
         console.print(_all_checks(verification) if verbose else _closest_checks(verification))
         hint = "" if verbose else "; -v: all"
@@ -66,6 +69,11 @@ def show_verification(verification: Verification, call: Call | None, *, verbose:
     command = next_command(verification, call) if call else None
     if command:
         console.print(f"Next:  {escape(printable(command, 4000))}", soft_wrap=True)
+
+
+def _direction(verification: Verification, call: Call) -> str:
+    sides = (call.source, verification.from_), (call.output, verification.to)
+    return " -> ".join(f"[bold]{escape(printable(path))}[/] ({FRAMEWORK[dialect]})" for path, dialect in sides)
 
 
 def _closest_checks(verification: Verification) -> Table:

@@ -60,12 +60,18 @@ def _type_of(spec: TensorSpec) -> str:
     return f"{spec.dtype} {list(spec.shape)}"
 
 
-def compare_tensor(step: Step, theirs: TensorReader, ours: TensorReader) -> TensorProblem | None:
-    """Compare a tensor of the output with what the plan makes of the source, bit for bit."""
+def compare_tensor(
+    step: Step, theirs: TensorReader, ours: TensorReader, overflowed: dict[str, int]
+) -> TensorProblem | None:
+    """Compare a tensor of the output with what the plan makes of the source, bit for bit.
+
+    Args:
+        overflowed: as in `porter.formats.casting.cast_chunks`.
+    """
     assert step.target is not None
     size = step.target.dtype.itemsize
     differing, first, offset = 0, None, 0
-    for wanted, found in _in_step(bytes_of(step, theirs, []), ours.chunks(step.target.name)):
+    for wanted, found in _in_step(bytes_of(step, theirs, overflowed), ours.chunks(step.target.name)):
         if wanted != found:
             places = _differing_elements(wanted, found, size)
             differing += len(places)

@@ -36,7 +36,7 @@ def explain(
     homes: dict[bytes, list[str]] = {}
     for name, step in by_name.items():
         if _size(step) in sizes:
-            homes.setdefault(_digest(bytes_of(step, theirs, [])), []).append(name)
+            homes.setdefault(_digest(bytes_of(step, theirs, {})), []).append(name)
     budget, explained = _BUDGET, []
     for problem in problems:
         step = by_name[problem.name]
@@ -53,7 +53,7 @@ def _explained(
     assert step.target is not None, "tensors that are not written are not compared"
     if step.target.dtype.numpy is None and step.target.dtype.name != "bfloat16":
         return problem
-    right, found = as_array(step.target, bytes_of(step, theirs, [])), ours.array(problem.name)
+    right, found = as_array(step.target, bytes_of(step, theirs, {})), ours.array(problem.name)
     if right.dtype.kind == "c":
         return problem
     right, found = _numbers(right), _numbers(found)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from porter.formats.casting import Overflow
 from porter.formats.model import Checkpoint, ModuleFacts
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Dialect
 from porter.layers.settings import Settings
 from porter.optimizer.carry import wrong_settings
-from porter.plan import Plan
+from porter.plan import Plan, Step
 from porter.proof import Circumstances
 from porter.source import Source
 from porter.verification.cases import LayerCase, Options, Side
@@ -42,21 +43,26 @@ class Verification:
     """The verdict on a converted file.
 
     Attributes:
+        from_, to: whose names the source and the output bear.
         layers: one result for each layer of a kind that is run, in order.
         compared: number of tensors compared with the source, element by element.
         cast: how many of those were compared with the source rounded to another dtype, as the plan says.
+        overflow: what was finite in the source, and is infinite in the output for the cast; None where nothing is.
         circumstances: when, with what and on which bytes it ran; None where it was not asked for.
         problems: what is wrong with the output's tensors.
         network: the verdict on both networks run whole; None where that was not asked for.
         warnings: what the user must know to weigh the verdict.
     """
 
+    from_: Dialect
+    to: Dialect
     layers: tuple[LayerResult, ...]
     compared: int
     problems: tuple[TensorProblem, ...]
     warnings: tuple[str, ...] = ()
     network: NetworkResult | None = None
     cast: int = 0
+    overflow: Overflow | None = None
     circumstances: Circumstances | None = None
 
     @property
@@ -81,11 +87,14 @@ class Verification:
         return {
             "ok": self.ok,
             "verified": self.verified,
+            "from": self.from_,
+            "to": self.to,
             "layers": [layer.to_json() for layer in self.layers],
             "network": self.network.to_json() if self.network else None,
             "tensors": {
                 "compared": self.compared,
                 "cast": self.cast,
+                "overflowed": dict(self.overflow.tensors) if self.overflow else {},
                 "problems": [problem.to_json() for problem in self.problems],
             },
             "warnings": list(self.warnings),
@@ -120,7 +129,8 @@ def verify_output(
     unusable = {problem.name for problem in problems}
     with TensorReader(source.checkpoint) as theirs, TensorReader(output) as ours:
         comparable = [step for step in plan.steps if step.target and step.target.name not in unusable]
-        differing = [p for p in (compare_tensor(step, theirs, ours) for step in comparable) if p]
+        overflowed: dict[str, int] = {}
+        differing = [p for p in (compare_tensor(step, theirs, ours, overflowed) for step in comparable) if p]
         problems += explain(differing, comparable, theirs, ours)
         modules = target_modules(target, plan.to)
         networks = Networks(_source_modules(source), modules, agree=target.networks_agree)
@@ -132,11 +142,16 @@ def verify_output(
         results = _run(cases, ordinary, options, on_layer)
         strangers = (_not_in_the_network(norm) for norm in norms if norm not in known)
         found = _in_order(source, (*results, *others, *strangers, *_undecided(source)))
-    layers = tuple(_told(layer, problems) for layer in found)
+    overflow = _overflow(comparable, overflowed)
+    belongs = {step.target.name: step.layer for step in comparable if step.target}
+    layers = tuple(_overflown(_told(layer, problems), belongs, problems, overflow) for layer in found)
     suspect = (f"{layer.name or '(root)'}: {text}" for layer in layers for text in layer.suspect)
     cast = sum(step.fate == "cast" for step in comparable)
     assumed = assumed_settings(source) if any(layer.ok is not None for layer in layers) else ()
-    return Verification(layers, len(comparable), tuple(problems), (*assumed, *suspect), cast=cast)
+    warnings = (*assumed, *suspect)
+    return Verification(
+        plan.from_, plan.to, layers, len(comparable), tuple(problems), warnings, cast=cast, overflow=overflow
+    )
 
 
 def _sorted_out(
@@ -178,6 +193,31 @@ def _told(layer: LayerResult, problems: Sequence[TensorProblem]) -> LayerResult:
     if layer.besides is None or not told:
         return layer
     return replace(layer, diagnosis="; ".join([*told, *layer.besides]))
+
+
+def _overflow(steps: Sequence[Step], overflowed: Mapping[str, int]) -> Overflow | None:
+    """What a cast made infinite; all casts of one plan are to one dtype."""
+    dtypes = (step.target.dtype for step in steps if step.target and step.target.name in overflowed)
+    return next((Overflow(dtype, overflowed) for dtype in dtypes), None)
+
+
+def _overflown(
+    layer: LayerResult,
+    belongs: Mapping[str, str | None],
+    problems: Sequence[TensorProblem],
+    overflow: Overflow | None,
+) -> LayerResult:
+    """A layer that fails, and holds no other values than the cast made, with what it made infinite as the cause.
+
+    Args:
+        belongs: tensor of the output -> name of its layer.
+    """
+    its = {name: n for name, n in (overflow.tensors if overflow else {}).items() if belongs[name] == layer.name}
+    wrong = any(problem.layer == layer.name for problem in problems)
+    if overflow is None or not its or wrong or layer.cause not in ("parameters", "framework"):
+        return layer
+    told = [str(Overflow(overflow.dtype, its)), *(layer.besides or ())]
+    return replace(layer, diagnosis="; ".join(told), cause="dtype")
 
 
 def _undecided(source: Source) -> Iterator[LayerResult]:

@@ -46,8 +46,9 @@ class Check:
         }
 
 
-# What a failure comes from: the values in the file, the settings of the layer, or the framework that ran it.
-Cause = Literal["parameters", "settings", "framework"]
+# What a failure comes from: the values in the file, the dtype that they were cast to, the source's own values
+# (--strict), the settings of the layer, or the framework that ran it.
+Cause = Literal["parameters", "dtype", "source", "settings", "framework"]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from porter.verification.results import PARAMETERS, Cause, Check, LayerResult
 if TYPE_CHECKING:
     from porter.verification.cases import Array
 
-_VALUES: Cause = "parameters"
-_NOT_JUDGED = "not judged: frameworks differ in how they spread such values of the source's own"
+# How the note begins on a check that was run, and says nothing.
+NOT_JUDGED = "not judged: "
+_SPREAD = f"{NOT_JUDGED}frameworks differ in how they spread such values of the source's own"
 _LARGEST = (2 - 2.0**-23) * 2.0**127  # of float32
 
 
@@ -37,14 +38,14 @@ def weighed(
         return _failed(result)
     if result.cause != "framework" or not (suspect or reach > _LARGEST):
         return result
-    note = _NOT_JUDGED if suspect else _beyond(reach)
+    note = _SPREAD if suspect else _beyond(reach)
     checks = tuple(c if c.check == PARAMETERS else Check(c.check, None, note=note) for c in result.checks)
     return replace(result, ok=None, checks=checks, diagnosis=None, cause=None)
 
 
 def _beyond(reach: float) -> str:
     return (
-        f"not judged: with the source's own values the layer comes to {reach:.0e}, and float32, in which both "
+        f"{NOT_JUDGED}with the source's own values the layer comes to {reach:.0e}, and float32, in which both "
         f"frameworks ran it, ends at {_LARGEST:.1e}"
     )
 
@@ -52,7 +53,8 @@ def _beyond(reach: float) -> str:
 def _failed(result: LayerResult) -> LayerResult:
     text = f"{'; '.join(result.suspect)} (--strict)"
     explained = result.cause in ("parameters", "settings")
-    told, cause = (f"{result.diagnosis}; {text}", result.cause) if explained else (text, _VALUES)
+    cause: Cause | None = result.cause if explained else "source"
+    told = f"{result.diagnosis}; {text}" if explained else text
     checks = (*result.checks, *(Check("values", False, note=each) for each in result.suspect))
     besides = None if result.besides is None else (*result.besides, text)
     return replace(result, ok=False, checks=checks, diagnosis=told, cause=cause, besides=besides)

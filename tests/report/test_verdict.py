@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from verifications import CIRCUMSTANCES, check, layer, verification
 
+from porter.formats.casting import Overflow
+from porter.formats.dtypes import FLOAT16, FLOAT32
 from porter.report.summary import Call, summary
 from porter.report.verdict import show_verification
 from porter.verification.copies import TensorProblem
@@ -44,6 +46,7 @@ def wrong(cause: Any, diagnosis: str = SWAPPED, name: str = "stage1.0.shortcut.b
 def test_one_wrong_layer_reads_on_one_screen(shown: Any, width: int) -> None:
     lines = shown(verification(network(wrong("parameters"))), width)
     assert len(lines) <= 24
+    assert lines.pop(0) == "my net.pth (PyTorch) -> net.ckpt (MindSpore)"
     assert lines[0].split() == ["Layer", "Kind", "closest", "check", "error/bound"]
     assert lines[1].split() == ["ok", "stage{1..4}.{0..3}.bn1", "x16", "BatchNorm3d", "eval", "30%"]
     assert lines[3].split() == ["NO", "stage1.0.shortcut.bn", "BatchNorm3d", "eval", "3e+05x"]
@@ -56,7 +59,7 @@ def test_one_wrong_layer_reads_on_one_screen(shown: Any, width: int) -> None:
 
 
 def test_every_check_is_shown_where_that_is_asked_for(shown: Any) -> None:
-    lines = shown(verification(network(wrong("parameters"))), 100, verbose=True)
+    lines = shown(verification(network(wrong("parameters"))), 100, verbose=True)[1:]
     assert lines[0].split() == ["Layer", "Kind", "eval", "train", "stats", "grad", "error/bound"]
     assert lines[1].split() == ["ok", "stage1.0.bn1", "BatchNorm3d", "30%", "2%", "10%", "3e-07/1e-06"]
     assert [line.strip() for line in lines if "allowed" in line] == [
@@ -68,7 +71,7 @@ def test_every_check_is_shown_where_that_is_asked_for(shown: Any) -> None:
 
 def test_where_it_is_narrow_names_fold_and_nothing_else(shown: Any) -> None:
     name = "encoder.stages.3.blocks.1.bn"
-    first, *rest = shown(verification([layer(name, 0.1, 0.2, 0.3)]), 58, verbose=True)[1:]
+    first, *rest = shown(verification([layer(name, 0.1, 0.2, 0.3)]), 58, verbose=True)[2:]
     assert first.split()[2:] == ["BatchNorm3d", "10%", "20%", "30%", "3e-07/1e-06"]
     folded = [line.strip() for line in rest[: rest.index(next(line for line in rest if line.startswith("Error")))]]
     assert first.split()[1] + "".join(folded) == name
@@ -82,6 +85,8 @@ def test_where_it_is_narrow_names_fold_and_nothing_else(shown: Any) -> None:
         ([layer("a", 0.1)], [PROBLEM] * 2, {}, "2 tensors wrong in the output. "),
         ([wrong("settings")], [], {}, "Mend the target network and verify again."),
         ([wrong("settings")], [], {"output_config": "ms.yaml"}, "Mend the target network or its config and verify"),
+        ([wrong("source")], [], {}, "1 layer with values that the source has, too, and that --strict refuses"),
+        ([wrong("source"), wrong("settings")], [], {}, "2 layers configured otherwise"),
         ([wrong("framework")], [], {}, "1 layer off although parameters and settings are right: no fault of"),
     ],
 )
@@ -106,3 +111,29 @@ def test_where_nothing_is_wrong_nothing_is_to_do(shown: Any, found: Verification
 
 def test_a_conversion_that_failed_left_nothing_to_verify(shown: Any) -> None:
     assert not any(line.startswith("Next:") for line in shown(verification([wrong("settings")]), call=None))
+
+
+def test_layers_that_no_framework_can_judge_are_no_matter_for_the_doctor() -> None:
+    unjudged = layer("odd", None)
+    checks = (check("eval", None, note="not judged: frameworks differ in how they spread such values"),)
+    head, told = summary(verification([replace(unjudged, checks=checks), layer("b", 0.1)]))
+    assert head == "NOT VERIFIED"
+    assert (
+        "but 1 of 2 layers could not be judged (odd): frameworks differ in how they spread such values. Nothing"
+        in told
+    )
+    assert "doctor" not in told
+    _, told = summary(verification([replace(unjudged, checks=checks), unjudged]))
+    assert "but 1 of 2 layers were not run: mindspore is not installed. bnport doctor says" in told
+
+
+OVERFLOW = Overflow(FLOAT16, {"a.weight": 3, "b.weight": 1})
+
+
+def test_a_cast_that_overflowed_is_made_with_another_dtype(shown: Any) -> None:
+    found = replace(verification([wrong("dtype")]), overflow=OVERFLOW)
+    assert summary(found)[1] == "float16 is too small for 1 layer. Convert with --dtype bfloat16 or float32."
+    call = replace(CALL, conversion=("--to", "mint", "--dtype", "float16", "--eps", "1"))
+    proposed = shown(found, call=call)[-1]
+    assert proposed.endswith(" -o net.ckpt --force --to mint --eps 1 --dtype bfloat16")
+    assert "--dtype float64" in str(OVERFLOW._replace(dtype=FLOAT32))

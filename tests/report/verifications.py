@@ -38,7 +38,8 @@ def layer(name: str, *shares: float | None, kind: str = "BatchNorm3d", diagnosis
 
 
 def verification(layers: Sequence[LayerResult], problems: Sequence[TensorProblem] = ()) -> Verification:
-    return Verification(tuple(layers), 53, tuple(problems), ("a warning",), circumstances=CIRCUMSTANCES)
+    told = ("a warning",)
+    return Verification("torch", "mindspore", tuple(layers), 53, tuple(problems), told, circumstances=CIRCUMSTANCES)
 
 
 def network(count: int) -> list[LayerResult]:

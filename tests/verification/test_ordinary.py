@@ -233,7 +233,7 @@ def test_nan_of_the_sources_own_is_not_charged_to_the_conversion() -> None:
 @pytest.mark.parametrize("case", [NAN, with_nan(ordinary_case("Linear", {"weight": (4, 3)}), "weight")])
 def test_strict_fails_nan_in_a_layer_of_any_kind(case) -> None:
     result = verify(case, Options(strict=True))
-    assert (result.ok, result.cause) == (False, "parameters")
+    assert (result.ok, result.cause) == (False, "source")
     assert (result.diagnosis or "").endswith("elements ([0, 0]) (--strict)")
 
 
