@@ -78,12 +78,16 @@ def _fault(case: LayerCase, setting: str) -> str:
         told = f"{FLAGS[found.statistics]} where {FLAGS[right.statistics]} was expected{where}"
         return f"{told}: write {_flag(case.target.dialect, right.statistics)}"
     if setting == "affine":
-        trained = "trained here, but not in the source" if found.affine else "trained in the source, but not here"
-        return (
-            f"affine is {found.affine} where {right.affine} was expected{where}: weight and bias are {trained}, "
-            "which changes training alone"
-        )
+        return f"affine is {found.affine} where {right.affine} was expected{where}: {_trained(case)}"
     return f"eps is {number(found.eps)} where {number(right.eps)} was expected{where}"
+
+
+def _trained(case: LayerCase) -> str:
+    """PyTorch has no gamma to hold where affine=False: one that the file brings can only be frozen."""
+    if not case.target.settings.affine:
+        return "weight and bias are trained in the source, but not here, which changes training alone"
+    told = "weight and bias are trained here, but not in the source, which changes training alone"
+    return told if case.target.dialect == "mindspore" else f"{told}; requires_grad_(False) on them freezes them"
 
 
 def _flag(dialect: Dialect, statistics: Statistics) -> str:

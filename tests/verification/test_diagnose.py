@@ -225,6 +225,15 @@ def test_known_settings_that_differ_fail_a_check_of_their_own(right, found, word
     assert {check.check for check in result.checks if not check.ok} == {"settings"}
 
 
+def test_a_gamma_that_mindspore_does_not_train_is_to_be_frozen_in_pytorch() -> None:
+    right = layer_case(P, Settings(known_from=SAID), dialects=("mindspore", "torch"))
+    case = replace(right, source=replace(right.source, settings=Settings(affine=False, known_from=SAID)))
+    assert diagnosis(case) == (
+        "affine is True where False was expected: weight and bias are trained here, but not in the source, which "
+        "changes training alone; requires_grad_(False) on them freezes them"
+    )
+
+
 def test_every_known_setting_counts_within_any_tolerance() -> None:
     for found in (Settings(eps=1e-3), Settings(momentum=0.9), Settings(statistics="frozen")):
         case = with_target(layer_case(P, Settings(known_from=SAID)), found)
