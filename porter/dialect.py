@@ -11,8 +11,11 @@ _TORCH_NAMES = ("running_mean", "running_var", "num_batches_tracked")
 _MINDSPORE_NAMES = ("moving_mean", "moving_variance", "embedding_table")
 
 
-def dialect_of(checkpoint: Checkpoint) -> Dialect:
+def dialect_of(checkpoint: Checkpoint, option: str = "--from") -> Dialect:
     """Whose names a checkpoint's tensors bear.
+
+    Args:
+        option: with which the user can say it.
 
     Raises:
         Undecided: the names of both, or of neither in a format that both use.
@@ -26,7 +29,7 @@ def dialect_of(checkpoint: Checkpoint) -> Dialect:
             entry=mindspore,
             expected="PyTorch's names or MindSpore's",
             found=f"{mindspore} and {torch}" if torch else f"{mindspore} in a PyTorch file",
-            hint="Say it with --from torch, --from mindspore or --from mint.",
+            hint=f"Say it with {option} torch, {option} mindspore or {option} mint.",
         )
     if mindspore:
         return "mindspore"
@@ -38,8 +41,8 @@ def dialect_of(checkpoint: Checkpoint) -> Dialect:
         "nothing in it tells whose parameter names these are",
         file=checkpoint.path,
         expected=f"names such as {_TORCH_NAMES[0]} or {_MINDSPORE_NAMES[0]}, or a metadata entry `format`",
-        found="names that both frameworks use",
-        hint="Say it with --from torch, --from mindspore or --from mint.",
+        found="names that both frameworks use" if checkpoint.tensors else "no tensors",
+        hint=f"Say it with {option} torch, {option} mindspore or {option} mint.",
     )
 
 

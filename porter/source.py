@@ -94,6 +94,9 @@ def open_source(
         BackendError: `model` or `net` needs a framework that is not installed.
     """
     checkpoint = open_checkpoint(path, key=options.key, optimizer=optimizer)
+    if not (checkpoint.tensors or checkpoint.modules):
+        hint = "Is it the file that was meant, and saved with the network's parameters?"
+        raise Malformed("there is no tensor in it", file=path, expected="the parameters of a network", hint=hint)
     state = _optimizer_state(checkpoint)
     own = [spec for spec in checkpoint.specs if spec.name not in state]
     found, useless = _record_of(path, options, own)

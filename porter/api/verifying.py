@@ -84,7 +84,7 @@ def verify(
         write_options, unread = recorded_options(target)
     given, write = with_rules(rules, source_options, write_options)
     opened = open_source(Path(source), given, optimizer=write.optimizer is not None, names=output_names(write))
-    to = write.to or dialect_of(open_checkpoint(target))
+    to = write.to or dialect_of(open_checkpoint(target), "--to")
     _refuse_same_names(opened.dialect, to, write, target)
     known = None
     if configs or settings:

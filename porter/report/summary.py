@@ -37,7 +37,7 @@ def summary(verification: Verification) -> tuple[Head, str]:
     """The verdict in capitals, and the sentence behind it."""
     if verification.verified:
         whole = "; both networks agree" if verification.network else ""
-        return "VERIFIED", f"{_equal(verification)}; {_ran(verification)}{whole}."
+        return "VERIFIED", f"{_equal(verification)}; {_ran(verification)}{whole}.{_odd(verification)}"
     if not verification.ok:
         return "VERIFICATION FAILED", _next_step(verification)
     skipped = verification.not_run
@@ -66,6 +66,13 @@ def _equal(verification: Verification) -> str:
 def _ran(verification: Verification) -> str:
     layers = len(verification.layers)
     return f"{plural(layers, 'layer')} run, all within bounds" if layers else "no layer of a known kind to run"
+
+
+def _odd(verification: Verification) -> str:
+    """That a right conversion is one of a source which may be wrong itself."""
+    count = sum(bool(layer.suspect) for layer in verification.layers)
+    odd = f"{count} of them {'holds' if count == 1 else 'hold'} odd values of the source's own, such as NaN"
+    return f" {odd}: see the notes; --strict refuses them." if count else ""
 
 
 def _not_run(verification: Verification) -> str:

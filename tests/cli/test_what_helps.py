@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 NAMES = {"weight": "0.weight", "variance": "1.running_var"}
@@ -69,6 +70,8 @@ def test_a_tensor_of_no_layer_that_overflows_is_told(bnport: Any) -> None:
 
 def test_what_strict_refuses_no_conversion_mends(bnport: Any) -> None:
     converted(bnport, state(weight=float("nan")))
+    right = bnport("verify", "net.pth", "net.ckpt")
+    assert "1 of them holds odd values of the source's own, such as NaN" in " ".join(right.out.split())
     shown = bnport("verify", "net.pth", "net.ckpt", "--strict")
     assert "the conversion is right" in " ".join(shown.out.split())
     assert (shown.code, next_words(shown)) == (1, ["verify", "net.pth", "net.ckpt"])
@@ -114,3 +117,15 @@ def test_a_network_of_other_names_is_aligned(bnport: Any) -> None:
     assert words == ["convert", "net.pth", "-o", "net.ckpt", "--force", "--align", "--net", "ours.py:build"]
     assert "written to net.ckpt.rules.toml" in bnport(*words).err
     assert bnport(*[word for word in words if word != "--align"], "--rules", "net.ckpt.rules.toml").code == 0
+
+
+def test_a_file_of_no_tensors_is_told_as_such(bnport: Any) -> None:
+    """Both frameworks' writers make one of an empty dictionary, from before the network was built."""
+    save_file({}, "empty.safetensors")
+    converted(bnport, state())
+    for words in (("inspect",), ("convert", "-o", "out.ckpt"), ("convert", "-o", "out.ckpt", "--from", "torch")):
+        refused = bnport(words[0], "empty.safetensors", *words[1:])
+        assert (refused.code, "there is no tensor in it" in refused.err) == (3, True)
+    as_output = bnport("verify", "net.pth", "empty.safetensors")
+    assert as_output.code == 4
+    assert "found no tensors). Say it with --to torch" in as_output.err
