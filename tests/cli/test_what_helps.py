@@ -129,3 +129,15 @@ def test_a_file_of_no_tensors_is_told_as_such(bnport: Any) -> None:
     as_output = bnport("verify", "net.pth", "empty.safetensors")
     assert as_output.code == 4
     assert "found no tensors). Say it with --to torch" in as_output.err
+
+
+def test_a_wrong_file_is_not_written_anew_under_strict(bnport: Any) -> None:
+    """It would be refused for the source's own values, which stay what they are."""
+    converted(bnport, state(weight=float("nan")))
+    content = bytearray(Path("net.ckpt").read_bytes())
+    content[-2] ^= 0x40
+    Path("net.ckpt").chmod(0o600)
+    Path("net.ckpt").write_bytes(content)
+    shown = bnport("verify", "net.pth", "net.ckpt", "--strict", "--seed", "3")
+    assert next_words(shown) == ["convert", "net.pth", "-o", "net.ckpt", "--force", "--seed", "3"]
+    assert bnport(*next_words(shown)).code == 0
