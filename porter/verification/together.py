@@ -37,15 +37,15 @@ def _alike(fault: str | None, problems: Sequence[TensorProblem]) -> str:
 def _exchanged(problems: Sequence[TensorProblem]) -> Iterator[str]:
     """Pairs that hold each other's values together, all else by itself."""
     homes = {problem.name: problem.values_of for problem in problems}
-    pairs: dict[str, str] = {}
+    pairs: list[str] = []
+    paired: set[str] = set()
     for name, holds in homes.items():
-        partner = next((other for other in holds if name in homes.get(other, ()) and other not in pairs), None)
-        if partner and name not in pairs.values():
-            pairs[name] = partner
-    if len(pairs) > 1:
-        told = _listed([f"{one} with {other}" for one, other in pairs.items()])
-        yield f"{len(pairs)} pairs of tensors are exchanged: {told}"
-    paired = {*pairs, *pairs.values()} if len(pairs) > 1 else set[str]()
+        partner = next((other for other in holds if name in homes.get(other, ()) and other not in paired), None)
+        if partner and name not in paired:
+            pairs.append(f"{name} with {partner}")
+            paired |= {name, partner}
+    if pairs:
+        yield f"{len(pairs)} pair{'s' * (len(pairs) > 1)} of tensors exchanged: {_listed(pairs)}"
     yield from (_alone(problem) for problem in problems if problem.name not in paired)
 
 

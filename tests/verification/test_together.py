@@ -43,7 +43,7 @@ def noise(arrays: Arrays) -> Arrays:
     [
         (
             reverse,
-            "4 pairs of tensors are exchanged: rnn.weight_ih_l0 with rnn.weight_ih_l0_reverse, "
+            "4 pairs of tensors exchanged: rnn.weight_ih_l0 with rnn.weight_ih_l0_reverse, "
             "rnn.weight_hh_l0 with rnn.weight_hh_l0_reverse, rnn.bias_ih_l0 with rnn.bias_ih_l0_reverse, ...",
         ),
         (
@@ -88,10 +88,19 @@ def test_of_many_each_way_is_told_once_and_none_is_lost() -> None:
         *(problem(f"b{i}") for i in range(2)),
     ]
     assert in_words(many) == [
-        "2 pairs of tensors are exchanged: x with y, u with v",
+        "2 pairs of tensors exchanged: x with y, u with v",
         "w text of w",
         "gone text of gone",
         "a0, a1, a2, ... (4 tensors): each is multiplied by 2",
         "odd text of odd",
         "b0, b1 (2 tensors): each holds other values",
     ]
+
+
+def test_a_tensor_is_in_one_pair_only() -> None:
+    """Tensors of equal values stand for each other: `x` has those of `y` and `z`, and each of them those of `x`."""
+    for names in ("xyzw", "yzwx"):
+        values_of = {"x": ("y", "z"), "y": ("x",), "z": ("x",), "w": ("elsewhere",)}
+        told = in_words([problem(name, *values_of[name]) for name in names])
+        assert told[0] in ("1 pair of tensors exchanged: x with y", "1 pair of tensors exchanged: y with x")
+        assert told[1:] == ["z text of z", "w text of w"]
