@@ -15,7 +15,7 @@ from torch import nn
 
 import porter
 from porter import SourceOptions
-from porter.verification.cases import Options
+from porter.verification.options import Options
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

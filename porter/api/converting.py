@@ -27,8 +27,7 @@ from porter.errors import BackendError, UsageError, VerificationFailed
 from porter.plan import Plan
 from porter.remarks import inference_notes, left_out_notes, remarks
 from porter.source import Source, SourceOptions, open_source
-from porter.verification.activations import NetworkInput
-from porter.verification.cases import Options
+from porter.verification.options import NetworkInput, Options
 from porter.way_back import remarks_on_the_way_back
 
 # Start-up is kept short: what verifies, or builds networks, is imported where that is done.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,7 @@ from porter.layers.kinds import Dialect
 from porter.layers.rules import FRAMEWORKS
 from porter.plan import Plan, dtype_called
 from porter.source import SourceOptions, open_source
-from porter.verification.activations import NetworkInput
-from porter.verification.cases import Options
+from porter.verification.options import NetworkInput, Options
 
 if TYPE_CHECKING:
     from porter.configured import Configs
@@ -153,7 +152,7 @@ def _told(run: Options, given: SourceOptions, target: TargetOptions, configs: Co
     sides: dict[str, Option] = {"model": given.model, "net": given.net, "eps": given.eps, "momentum": given.momentum}
     files = zip(("config", "output_config"), configs.files if configs else (), strict=False)
     named = {option: str(path) for option, path in files}
-    return {**asdict(run), **sides, "target_eps": target.eps, "target_momentum": target.momentum, **named}
+    return {**run._asdict(), **sides, "target_eps": target.eps, "target_momentum": target.momentum, **named}
 
 
 def _compare_networks(

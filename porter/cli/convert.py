@@ -24,7 +24,7 @@ from porter.cli.options import (
     take_source_options,
 )
 from porter.collector import collector_paused
-from porter.verification.activations import NetworkInput
+from porter.verification.options import NetworkInput
 
 
 class _Convert(click.Command):

@@ -21,8 +21,7 @@ from porter.layers.kinds import DIALECTS
 from porter.optimizer.classes import AUTO, CHOICES
 from porter.plan import dtype_called
 from porter.source import SourceOptions
-from porter.verification.activations import NetworkInput
-from porter.verification.cases import Options
+from porter.verification.options import NetworkInput, Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

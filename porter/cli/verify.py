@@ -31,8 +31,8 @@ from porter.destination import WriteOptions
 from porter.errors import BackendError, FileIOError, Malformed, UsageError, VerificationFailed
 from porter.recheck import recheck, remember
 from porter.report.summary import Call
-from porter.verification.activations import NetworkInput
 from porter.verification.files import Verification
+from porter.verification.options import NetworkInput
 
 # What means something with OUTPUT alone; it is taken for SOURCE by the parser.
 _ALONE = {"source", "as_json", "quiet", "verbose"}

@@ -9,10 +9,9 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import UsageError
+from porter.verification.options import NetworkInput
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from porter.verification.cases import Array
 
 # Place in a layer's output ("" for a tensor, "[0]", "['logits']") -> its values.
@@ -30,34 +29,6 @@ class Call:
 # Told (call, positional inputs, output) in the framework's own types, which are good until it returns. What it
 # returns takes the output's place in the network; None leaves it.
 Watch = Callable[[Call, tuple[Any, ...], Any], Any]
-
-
-@dataclass(frozen=True)
-class NetworkInput:
-    """One input of a network.
-
-    Attributes:
-        shape: batch axis included.
-        name: of the argument of `forward`; None for the next positional one.
-        below: None for standard normal numbers; else whole numbers from 0 to `below` - 1, for an embedding.
-    """
-
-    shape: tuple[int, ...]
-    name: str | None = None
-    below: int | None = None
-
-    def __str__(self) -> str:
-        shape = "x".join(map(str, self.shape)) + (f":{self.below}" if self.below else "")
-        return f"{self.name}={shape}" if self.name else shape
-
-    def draw(self, random: np.random.Generator) -> Array:
-        """float32, or int64 where there is a `below`."""
-        import numpy as np
-
-        whole = self.below is not None
-        drawn = random.integers(self.below or 0, size=self.shape) if whole else random.standard_normal(self.shape)
-        array: Array = drawn.astype(np.int64 if whole else np.float32)
-        return array
 
 
 Inputs = Sequence[tuple[NetworkInput, "Array"]]

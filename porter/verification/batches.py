@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from porter.verification.bounds import Within
-from porter.verification.cases import LayerCase, Options, Side
+from porter.verification.cases import LayerCase, Side
+from porter.verification.options import Options
 from porter.verification.trajectory import Inputs, Trajectory, channels_of, make_inputs
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What verification is asked: a layer as it stands on both sides of a conversion, and how to run it."""
+"""What verification is asked: a layer as it stands on both sides of a conversion."""
 
 from __future__ import annotations
 
@@ -87,26 +87,3 @@ class OrdinaryCase:
     kind: Kind
     source: Stored
     target: Stored
-
-
-@dataclass(frozen=True)
-class Options:
-    """How layers are run and judged.
-
-    Attributes:
-        seed: of the inputs. A layer's inputs depend on it and on the layer's name alone.
-        steps: training steps between the two evaluations, at least 1.
-        atol, rtol: where either is given, a result passes within atol + rtol * |reference| (the one not given counts
-            as 0) in place of the rounding-error bound; on edge inputs within the wider of the two.
-        ms_mode: MindSpore's execution mode.
-        device: the device target in MindSpore's spelling: CPU, GPU or Ascend.
-        strict: fail a layer whose own values are not finite, or whose variance is negative.
-    """
-
-    seed: int = 0
-    steps: int = 3
-    atol: float | None = None
-    rtol: float | None = None
-    ms_mode: Literal["pynative", "graph", "both"] = "pynative"
-    device: str = "CPU"
-    strict: bool = False

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from porter.errors import BackendError
 from porter.verification.batches import Batch, batches, inputs_of, part
 from porter.verification.bounds import Bounded, Within, parameter_errors
-from porter.verification.cases import LayerCase, Options, Side
+from porter.verification.cases import LayerCase, Side
 from porter.verification.diagnose import comparable_slots, diagnose, hidden_faults
+from porter.verification.options import Options
 from porter.verification.reference import Reference, filled, moments
 from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict
 from porter.verification.runs import Backend, Bench, Run, all_checks, judge_run, parameters_check, run_notes

@@ -18,7 +18,7 @@ from porter.optimizer.carry import wrong_settings
 from porter.plan import Plan, Step
 from porter.proof import Circumstances
 from porter.source import Source
-from porter.verification.cases import LayerCase, Options, Side
+from porter.verification.cases import LayerCase, Side
 from porter.verification.configured_layers import (
     TargetOptions,
     assumed_settings,
@@ -30,6 +30,7 @@ from porter.verification.copies import TensorProblem, check_structure, compare_t
 from porter.verification.copy_faults import explain
 from porter.verification.layer_pairs import LayerPair, pair_layers
 from porter.verification.network_results import NetworkResult
+from porter.verification.options import Options
 from porter.verification.ordinary_layers import Networks, OrdinaryLayers
 from porter.verification.other_kinds import of_another_kind
 from porter.verification.results import Check, LayerResult

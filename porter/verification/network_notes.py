@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from porter.verification.cases import Options
 from porter.verification.causes import settings_that_differ
 from porter.verification.network_results import Activation
+from porter.verification.options import Options
 from porter.verification.twins import Twins
 
 

@@ -31,8 +31,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from porter.errors import BackendError, UsageError
-from porter.verification.activations import Arrays, Call, Inputs, NetworkInput, make_network_inputs
-from porter.verification.cases import Options
+from porter.verification.activations import Arrays, Call, Inputs, make_network_inputs
 from porter.verification.causes import Scene, likely_cause
 from porter.verification.deviation import magnitude
 from porter.verification.network_notes import (
@@ -43,6 +42,7 @@ from porter.verification.network_notes import (
     shape_notes,
 )
 from porter.verification.network_results import COUNT, OUTPUT, Activation, Mode, ModeResult, NetworkResult, unproven
+from porter.verification.options import NetworkInput, Options
 from porter.verification.roundings import UNIT_ROUNDOFF
 from porter.verification.traces import STATISTICS, Comparison, Measured, Recorder, Trace
 from porter.verification.twins import Twins

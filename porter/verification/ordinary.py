@@ -17,9 +17,10 @@ from porter.layers.ordinary_settings import Settings, differing, said_by_one_alo
 from porter.verification import mindspore_recipes, torch_recipes
 from porter.verification.arithmetic import Number, gradients, reach
 from porter.verification.bounds import Within, storage_error
-from porter.verification.cases import Options, OrdinaryCase, Stored, computed_with
+from porter.verification.cases import OrdinaryCase, Stored, computed_with
 from porter.verification.differentiation import Passes
 from porter.verification.mindspore_backend import MindSporeBackend
+from porter.verification.options import Options
 from porter.verification.recipes import RECIPES
 from porter.verification.recipes.recipe import Setup, Values
 from porter.verification.results import PARAMETERS, Check, Diagnosis, LayerResult, verdict

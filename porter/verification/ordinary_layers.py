@@ -12,8 +12,9 @@ from porter.layers.classes import kinds_of_class
 from porter.layers.kinds import Dialect, Kind
 from porter.layers.ordinary_settings import BESIDE, Settings, differing, read_settings
 from porter.plan import Plan
-from porter.verification.cases import Options, OrdinaryCase, Stored, computed_with
+from porter.verification.cases import OrdinaryCase, Stored, computed_with
 from porter.verification.layer_pairs import LayerPair
+from porter.verification.options import Options
 from porter.verification.results import Check, LayerResult
 
 if TYPE_CHECKING:

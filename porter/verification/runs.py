@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from porter.layers.kinds import Dialect
 from porter.verification.bounds import Within, storage_error
-from porter.verification.cases import MindSporeMode, Options
+from porter.verification.cases import MindSporeMode
 from porter.verification.histogram import histogram
 from porter.verification.mindspore_backend import MindSporeBackend
+from porter.verification.options import Options
 from porter.verification.results import PARAMETERS, SETTINGS, Check
 from porter.verification.torch_backend import TorchBackend
 from porter.verification.trajectory import EDGES, Trajectory

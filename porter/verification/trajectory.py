@@ -8,7 +8,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from porter.errors import BackendError
-from porter.verification.cases import LayerCase, Options, Side
+from porter.verification.cases import LayerCase, Side
+from porter.verification.options import Options
 
 if TYPE_CHECKING:
     import numpy as np

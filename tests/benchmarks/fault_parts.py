@@ -26,7 +26,7 @@ from fault_scoring import Finding, Score, judged
 from fault_subjects import Subject, Tensors
 
 import porter
-from porter.verification.cases import Options
+from porter.verification.options import Options
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 NETWORKS = ("UNet", "ResNet-10", "SegResNet")

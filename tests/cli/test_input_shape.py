@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import porter
-from porter.verification.activations import NetworkInput
+from porter.verification.options import NetworkInput
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "video_resnet"
 SOURCE = str(SAMPLE / "video_resnet.pth")

@@ -88,11 +88,7 @@ def test_a_plain_conversion_imports_only_what_it_runs(tmp_path: Path, names: tup
     done = python(code, "convert", names[0], "-o", names[1], *plain, "--force", cwd=tmp_path)
     result, *modules = done.stdout.split()
     heavy = ("numpy", "rich", "logging", "email", "concurrent", "importlib.metadata", "zipfile", "hashlib", "decimal")
-    told_options = {
-        "porter.verification.activations",
-        "porter.verification.cases",
-        "porter.optimizer.classes",
-    }
+    told_options = {"porter.verification.options", "porter.optimizer.classes"}
     ours = {m for m in modules if m.startswith(("porter.verification.", "porter.optimizer.", "porter.configs"))}
     assert result == "0"
     assert not set(heavy) & set(modules)

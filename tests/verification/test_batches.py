@@ -9,8 +9,8 @@ from layer_cases import layer_case, parameters, with_target
 from porter.layers.settings import Settings
 from porter.verification import batches as module
 from porter.verification.batches import batches, inputs_of
-from porter.verification.cases import Options
 from porter.verification.compare import verify_layers
+from porter.verification.options import Options
 from porter.verification.trajectory import make_inputs
 
 

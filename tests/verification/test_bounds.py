@@ -11,8 +11,9 @@ from layer_cases import layer_case, parameters, with_target
 
 from porter.layers.settings import Settings
 from porter.verification.bounds import parameter_errors, storage_error, stored
-from porter.verification.cases import LayerCase, Options
+from porter.verification.cases import LayerCase
 from porter.verification.compare import expected
+from porter.verification.options import Options
 from porter.verification.reference import Reference
 from porter.verification.roundings import UNIT_ROUNDOFF
 from porter.verification.trajectory import make_inputs, trajectory

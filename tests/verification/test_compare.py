@@ -15,8 +15,9 @@ from layer_cases import Values, as_stored, layer_case, parameters, with_target
 
 from porter.layers.settings import Settings
 from porter.verification import mindspore_backend, torch_backend
-from porter.verification.cases import LayerCase, Options
+from porter.verification.cases import LayerCase
 from porter.verification.compare import verify_layers
+from porter.verification.options import Options
 from porter.verification.results import Check, LayerResult, verdict
 from porter.verification.trajectory import make_inputs, trajectory
 

@@ -12,8 +12,9 @@ from layer_cases import layer_case, parameters, with_target
 
 from porter.layers.settings import Settings
 from porter.verification import mindspore_backend
-from porter.verification.cases import LayerCase, Options
+from porter.verification.cases import LayerCase
 from porter.verification.compare import verify_layers
+from porter.verification.options import Options
 
 P = parameters(1)
 BN2 = layer_case(parameters(2), name="layer2.0.bn1")

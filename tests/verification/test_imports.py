@@ -11,7 +11,7 @@ import os, sys
 os.environ["GLOG_v"] = "3"
 import torch
 from ordinary_cases import SHAPES, ordinary_case
-from porter.verification.cases import Options
+from porter.verification.options import Options
 from porter.verification.ordinary import verify_ordinary
 from porter.verification.runs import Bench
 

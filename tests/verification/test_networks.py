@@ -23,10 +23,9 @@ from porter.errors import BackendError, UsageError
 from porter.formats import open_checkpoint
 from porter.formats.dtypes import BY_NAME
 from porter.source import open_source
-from porter.verification.activations import NetworkInput
-from porter.verification.cases import Options
 from porter.verification.mindspore_network import MindSporeNetwork
 from porter.verification.networks import check_networks
+from porter.verification.options import NetworkInput, Options
 from porter.verification.pairing import pairs_of
 from porter.verification.twins import Twins, open_twins
 

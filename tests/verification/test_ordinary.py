@@ -12,7 +12,8 @@ from porter.layers.kinds import KINDS
 from porter.layers.ordinary_settings import Setting, Settings
 from porter.verification import mindspore_backend
 from porter.verification.bounds import stored
-from porter.verification.cases import Options, OrdinaryCase, Stored
+from porter.verification.cases import OrdinaryCase, Stored
+from porter.verification.options import Options
 from porter.verification.ordinary import verify_ordinary
 from porter.verification.recipes import RECIPES
 from porter.verification.results import LayerResult

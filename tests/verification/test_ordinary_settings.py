@@ -18,7 +18,8 @@ from porter.errors import BackendError
 from porter.layers.kinds import KINDS
 from porter.layers.ordinary_settings import settings_of_module
 from porter.verification import mindspore_gradients, torch_gradients
-from porter.verification.cases import Options, OrdinaryCase, Stored
+from porter.verification.cases import OrdinaryCase, Stored
+from porter.verification.options import Options
 from porter.verification.ordinary import verify_ordinary
 from porter.verification.results import LayerResult
 from porter.verification.runs import Bench

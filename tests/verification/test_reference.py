@@ -10,7 +10,7 @@ import torch
 from layer_cases import layer_case, parameters
 
 from porter.layers.settings import Settings
-from porter.verification.cases import Options
+from porter.verification.options import Options
 from porter.verification.reference import Reference
 from porter.verification.trajectory import make_inputs, trajectory
 

@@ -14,8 +14,9 @@ import torch
 from mindspore import nn as ms
 from torch import nn
 
-from porter.verification.activations import Call, NetworkInput, make_network_inputs
+from porter.verification.activations import Call, make_network_inputs
 from porter.verification.mindspore_network import MindSporeNetwork
+from porter.verification.options import NetworkInput
 from porter.verification.torch_network import TorchNetwork
 from porter.verification.traces import STATISTICS, Comparison, Recorder
 

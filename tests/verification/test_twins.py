@@ -16,8 +16,8 @@ from porter import SourceOptions, WriteOptions
 from porter.destination import plan_for
 from porter.edits import Rename, rename
 from porter.source import open_source
-from porter.verification.activations import NetworkInput
 from porter.verification.network_results import NetworkResult
+from porter.verification.options import NetworkInput
 from porter.verification.pairing import pairs_of
 
 
