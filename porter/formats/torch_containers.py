@@ -18,7 +18,7 @@ from porter.errors import Malformed, Undecided, Unsafe, Unsupported, UsageError
 from porter.formats.model import ModuleFacts
 from porter.formats.pickle_records import Record, globals_in
 from porter.formats.torch_mappings import entry_of, mapping_entries
-from porter.formats.torch_modules import is_module, read_module
+from porter.formats.torch_modules import class_name, is_module, read_module
 from porter.formats.torch_tensors import is_tensor
 
 _CUSTOMARY = (
@@ -235,6 +235,16 @@ def _nothing_found(root: Any) -> Unsafe | Unsupported:
     return Unsupported(
         "there is no state dict in it",
         expected="a dictionary of tensors, or a network",
-        found="one tensor" if is_tensor(root) else type(root).__name__,
+        found=_described(root),
         hint="Save model.state_dict().",
     )
+
+
+def _described(root: Any) -> str:
+    if is_tensor(root):
+        return "one tensor"
+    entries = mapping_entries(root)
+    if entries is not None:
+        keys = [key for key, _ in entries if isinstance(key, str)]
+        return f"a dictionary without tensors: {_listing(keys)}" if keys else "an empty dictionary"
+    return (class_name(root) if isinstance(root, Record) else "") or type(root).__name__

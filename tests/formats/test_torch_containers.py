@@ -171,9 +171,21 @@ def test_dictionary_subclasses(tmp_path: Path) -> None:
     assert_same(opened(tmp_path, value), WEIGHTS)
 
 
-@pytest.mark.parametrize("value", [torch.zeros(3), [torch.zeros(3)], {"a": 1}, {}, None, "text"], ids=str)
-def test_nothing_to_convert(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(Unsupported, match=r"no state dict.*Save model\.state_dict\(\)"):
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (torch.zeros(3), "one tensor"),
+        ([torch.zeros(3)], "list"),
+        ({"a": 1}, "a dictionary without tensors: a"),
+        ({"state_dict": {}, "epoch": 3}, "a dictionary without tensors: state_dict, epoch"),
+        ({}, "an empty dictionary"),
+        (None, "NoneType"),
+        ("text", "str"),
+    ],
+    ids=str,
+)
+def test_nothing_to_convert(tmp_path: Path, value: Any, found: str) -> None:
+    with pytest.raises(Unsupported, match=rf"no state dict.*, found {found}\)\. Save model\.state_dict\(\)"):
         opened(tmp_path, value)
 
 
