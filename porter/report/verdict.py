@@ -130,7 +130,8 @@ def _share(checks: list[Check]) -> str:
         return "[yellow]-[/]"
     worst = max(ran, key=share_of)
     ratio = share_of(worst)
-    text = f"{ratio:.0%}" if ratio < 10 else f"{ratio:.0e}x" if ratio < float("inf") else "inf"
+    endless = "inf" if worst.error is not None else "wrong"
+    text = f"{ratio:.0%}" if ratio < 10 else f"{ratio:.0e}x" if ratio < float("inf") else endless
     return f"[bold red]{text}[/]" if worst.ok is False else text
 
 

@@ -229,6 +229,13 @@ def test_figures_that_are_not_finite(page: Any) -> None:
     assert names(browser) == ["a", "b"]
 
 
+def test_a_setting_has_no_figures(page: Any) -> None:
+    checks = (*layer("a", 0.1).checks, Check("settings", False))
+    browser = page(verification([LayerResult("a", "BatchNorm3d", False, checks, "eps is 1e-3")]))
+    assert browser.texts(".files") == ["net.pth (PyTorch) → net.ckpt (MindSpore)"]
+    assert browser.text("#detail").split()[-2:] == ["settings", "wrong"]
+
+
 def test_layers_that_were_not_run_say_why(page: Any) -> None:
     browser = page(verification([layer("a", None, None)]))
     assert browser.texts("h1") == ["NOT VERIFIED"]

@@ -15,7 +15,7 @@ from porter.report.summary import Call, summary
 from porter.report.verdict import show_verification
 from porter.verification.copies import TensorProblem
 from porter.verification.files import Verification
-from porter.verification.results import LayerResult
+from porter.verification.results import Check, LayerResult
 
 CALL = Call("bnport verify 'my net.pth' net.ckpt --net net.py:build", "my net.pth", "net.ckpt")
 SWAPPED = "running_mean and running_var are swapped (swapping them back gives error 2e-07)"
@@ -40,6 +40,12 @@ def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 def wrong(cause: Any, diagnosis: str = SWAPPED, name: str = "stage1.0.shortcut.bn") -> LayerResult:
     return replace(layer(name, 3e5, 0.02, 20.0, diagnosis=diagnosis), cause=cause)
+
+
+def test_a_setting_has_no_figures(shown: Any) -> None:
+    checks = (check("eval", 0.1), Check("settings", False))
+    lines = shown(verification([LayerResult("a", "BatchNorm3d", False, checks, "eps is 1e-3", cause="settings")]))
+    assert lines[2].split() == ["NO", "a", "BatchNorm3d", "settings", "wrong"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

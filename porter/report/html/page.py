@@ -9,6 +9,7 @@ from math import isfinite, isinf
 from typing import Any
 
 from porter.errors import printable
+from porter.layers.rules import FRAMEWORKS
 from porter.report.html.picture import HEIGHT, LEFT, WIDTH, picture, verdict
 from porter.report.shares import share_of, worst
 from porter.report.summary import Call, next_command, summary
@@ -49,6 +50,7 @@ def _facts(verification: Verification, call: Call) -> dict[str, Any]:
     layers = verification.layers
     return {
         "call": call,
+        "frameworks": (FRAMEWORKS[verification.from_], FRAMEWORKS[verification.to]),
         "head": head,
         "state": verdict(verification.verified),
         "sentence": sentence,
@@ -100,6 +102,8 @@ def _closest(layer: LayerResult) -> str:
     if check is None:
         return "not run"
     share = share_of(check)
+    if check.ok is False and check.error is None:
+        return f"{check.check}: wrong"
     of = "beyond" if isinf(share) else f"{_share(share)} of" if share < 10 else _share(share)
     return f"{check.check} {of} its bound"
 
@@ -108,7 +112,7 @@ def _check(check: Check) -> dict[str, Any]:
     return {
         "name": check.check,
         "verdict": verdict(check.ok),
-        "share": "" if check.ok is None else _share(share_of(check)),
+        "share": _share(share_of(check)) if check.error is not None else "wrong" if check.ok is False else "",
         "figures": "" if check.bound is None else f"error {_figure(check.error)}, allowed {_figure(check.bound)}",
         "note": check.note and _plain(check.note),
         "histogram": check.histogram,
