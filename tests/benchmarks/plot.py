@@ -25,7 +25,8 @@ def svg(panels: Sequence[Panel]) -> str:
     """The panels beside each other; a colour goes by a curve's label."""
     labels = list(dict.fromkeys(label for panel in panels for label in panel.curves))
     colours = {label: _COLOURS[i % len(_COLOURS)] for i, label in enumerate(labels)}
-    width, height = _WIDTH * len(panels), _HEIGHT + 20 * (len(labels) + 2) // 3
+    # The last number of an axis is written beyond its end.
+    width, height = _WIDTH * len(panels) + 10, _HEIGHT + 20 * (len(labels) + 2) // 3
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         f'font-size="12"><rect width="{width}" height="{height}" fill="white"/>'
