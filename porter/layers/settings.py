@@ -36,6 +36,8 @@ NOT_SAID = "default, not said in"
 
 DEFAULT_EPS = 1e-5
 DEFAULT_MOMENTUM = 0.1
+# How far a number between 0 and 1 may be off after it was subtracted from 1.
+_ONE_SUBTRACTION = 2**-52
 
 
 @dataclass(frozen=True)
@@ -112,22 +114,23 @@ def differing(one: Settings, other: Settings) -> tuple[str, ...]:
 
 
 def same_number(one: float, other: float) -> bool:
-    """Whether two settings are one decimal number, as `decimal_text` reads them.
+    """Whether two settings are one decimal number, as `decimal_text` reads them, or one is float32's of the other.
 
     A relative tolerance would pass an eps of 1.00001e-5 for 1e-5, which nobody means; what float32 or 1 - x leave
     behind in a number is told from that exactly.
     """
-    return decimal_text(one) == decimal_text(other)
+    return decimal_text(one) == decimal_text(other) or _as_float32(one) == other or one == _as_float32(other)
 
 
 def same_momentum(one: float | None, other: float | None) -> bool:
     """Whether two momenta, in the same terms, are one: as they are, or as the other framework's terms have them.
 
-    MindSpore given float32's 0.9 keeps 1 - 0.9 = 0.10000002384185791, which is 0.1 only before the subtraction.
+    MindSpore given float32's 0.9 keeps 1 - 0.9 = 0.10000002384185791, which is 0.1 only before the subtraction. 1/3
+    and 1 - 2/3 are no short decimals, and as far apart as a subtraction leaves them.
     """
     if one is None or other is None:
         return one is other
-    return same_number(one, other) or same_number(1 - one, 1 - other)
+    return abs(one - other) <= _ONE_SUBTRACTION or same_number(one, other) or same_number(1 - one, 1 - other)
 
 
 def invert_momentum(momentum: float) -> float:
@@ -150,7 +153,7 @@ def decimal_text(value: float) -> str:
     """
     for digits in range(1, 10):
         short = f"{value:.{digits}g}"
-        if abs(float(short) - value) <= 2**-52 or _as_float32(float(short)) == value:
+        if abs(float(short) - value) <= _ONE_SUBTRACTION or _as_float32(float(short)) == value:
             return short
     return repr(value)
 

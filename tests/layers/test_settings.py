@@ -58,6 +58,15 @@ def test_what_subtraction_and_float32_leave_in_a_momentum_is_no_difference(momen
         assert same_momentum(other, momentum)
 
 
+@given(st.integers(1, 10**4), st.integers(1, 10**4))
+def test_a_fraction_is_the_same_in_both_terms(part: int, rest: int) -> None:
+    """1/3 and 1 - 2/3 differ by half an ulp of 1; float32's 1/3 is no decimal of 9 digits."""
+    momentum, other = part / (part + rest), rest / (part + rest)
+    assert same_momentum(momentum, 1 - other)
+    assert same_momentum(momentum, float(np.float32(momentum)))
+    assert same_number(float(np.float32(momentum)), momentum)
+
+
 @given(st.integers(1, 10**6 - 1), st.sampled_from([1e-6, 1e-7, 3e-8]))
 def test_another_momentum_however_near_is_a_difference(millionths: int, off: float) -> None:
     assert not same_momentum(millionths / 10**6, millionths / 10**6 + off)
