@@ -81,8 +81,14 @@ def execute(
             record.write(done._replace(proof=proof), beside)
             names = [name for name in job.parts if name != main]
             publish(folder, [*names, main], beside.name, to.path.parent, force=options.force)
-    warnings = [str(Overflow(options.dtype, overflowed))] if options.dtype and overflowed else []
+    warnings = _overflow_note(plan, options, overflowed)
     return to.path.with_name(main), [*warnings, *left_over(to.path, {*job.parts, main, beside.name})]
+
+
+def _overflow_note(plan: Plan, options: WriteOptions, overflowed: Mapping[str, int]) -> list[str]:
+    # Threads came to the tensors in whatever order.
+    in_order = {spec.name: overflowed[spec.name] for spec in plan.targets if spec.name in overflowed}
+    return [str(Overflow(options.dtype, in_order))] if options.dtype and in_order else []
 
 
 def bytes_of(step: Step, reader: TensorReader, overflowed: dict[str, int]) -> Iterable[Chunk]:
@@ -127,14 +133,17 @@ class _Job:
         """Write the output's files into `folder`."""
         steps = {step.target.name: step for step in self.plan.steps if step.target}
         before, total = 0, sum(spec.nbytes for spec in self.plan.targets)
+
+        def told(written: int) -> None:
+            stopping.check()
+            if progress:
+                progress(before + written, total)
+
         for name, specs in self.parts.items():
             replaces = os.path.lexists(self.to.path.with_name(name))
             with new_file(folder / name, replaces=replaces) as descriptor:
                 write_layout(
-                    descriptor,
-                    self._layout(specs),
-                    lambda name: bytes_of(steps[name], reader, overflowed),
-                    progress and (lambda written, before=before: progress(before + written, total)),
+                    descriptor, self._layout(specs), lambda name: bytes_of(steps[name], reader, overflowed), told
                 )
             before += sum(spec.nbytes for spec in specs)
 

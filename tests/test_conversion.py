@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from nets import REPLACE, assert_same, bits, randomised, there_and_back, two_nor
 from torch import nn
 
 import porter
-from porter import SourceOptions, WriteOptions
+from porter import SourceOptions, WriteOptions, stopping
 from porter.errors import ChecksumMismatch, FileIOError, Undecided, UsageError
 from porter.plan import dtype_called
 
@@ -234,6 +235,29 @@ def test_a_cast_that_overflows_is_told(tmp_path: Path) -> None:
     done = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", write_options=options, verify=False)
     told = "values too large for float16 became infinite: 2 in conv.weight; --dtype bfloat16 or float32 holds them"
     assert told in done.warnings
+
+
+def test_of_many_tensors_that_overflow_the_first_of_the_file_is_named(tmp_path: Path) -> None:
+    """1 MiB each: several threads cast them, and finish in whatever order."""
+    state = {f"x{i}": torch.full((1 << 18,), 3.4e38) for i in range(12)}
+    torch.save(state, tmp_path / "net.pth")
+    options = WriteOptions(to="mint", dtype=dtype_called("bfloat16"))
+    done = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", write_options=options, verify=False)
+    infinite = f"{12 << 18} in 12 tensors, the first x0"
+    told = f"values too large for bfloat16 became infinite: {infinite}; --dtype float32 or float64 holds them"
+    assert told in done.warnings
+
+
+def test_a_signal_that_was_swallowed_ends_the_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    monkeypatch.setattr(stopping, "_received", [signal.SIGTERM])
+    told: list[tuple[int, int]] = []
+    with pytest.raises(stopping.Stopped):
+        porter.convert(
+            tmp_path / "net.pth", tmp_path / "net.ckpt", verify=False, on_bytes=lambda *bytes: told.append(bytes)
+        )
+    assert not told
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

@@ -33,7 +33,7 @@ class Overflow(NamedTuple):
     @property
     def wider(self) -> tuple[str, ...]:
         """The dtypes, as `--dtype` takes them, that hold larger numbers."""
-        return ("bfloat16", "float32") if self.dtype is FLOAT16 else ("float64",)
+        return {FLOAT16: ("bfloat16", "float32"), BFLOAT16: ("float32", "float64")}.get(self.dtype, ("float64",))
 
     def __str__(self) -> str:
         where = f"{len(self.tensors)} tensors, the first " if len(self.tensors) > 1 else ""

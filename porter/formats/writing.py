@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -90,10 +91,11 @@ def _run_in(threads: int, work: _Work, progress: Callable[[int], None] | None) -
                 if progress:
                     progress(work.done)
     finally:
-        # After a signal no thread takes another region.
+        # After a signal no thread takes another region. Python takes one that was being joined then for ended
+        # (bpo-45274), but it writes until its region is done, and so long the descriptor has to stay open.
         work.stopped = True
-        for worker in filter(threading.Thread.is_alive, workers):
-            worker.join()
+        while work.running:
+            time.sleep(_TICK / 100)
     if work.errors:
         raise work.errors[0]
 
@@ -104,6 +106,8 @@ class _Work:
     def __init__(self, descriptor: int, layout: Layout, chunks_of: Callable[[str], Iterable[Chunk]]) -> None:
         self.done = 0
         self.stopped = False
+        # How many threads may write: each counts itself before it looks whether all has stopped.
+        self.running = 0
         self.errors: list[Exception] = []
         self._descriptor = descriptor
         self._layout = layout
@@ -119,11 +123,18 @@ class _Work:
 
     def run_or_fail(self) -> None:
         """`run` for a thread: an error ends them all, and is kept for the caller's thread to raise."""
+        self._count(1)
         try:
             self.run()
         except Exception as error:
             self.errors.append(error)
             self.stopped = True
+        finally:
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self.running += more
 
     def run(self) -> None:
         """Write regions until none is left."""

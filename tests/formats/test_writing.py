@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -265,3 +267,31 @@ def test_progress_counts_the_tensors_bytes_in_the_callers_thread(tmp_path: Path)
     assert told == sorted(told)
     assert told[-1] == 300 * 60
     assert threads == {threading.get_ident()}
+
+
+def test_no_thread_writes_any_longer_when_a_signal_has_ended_the_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python takes a thread for ended whose joining a signal interrupts; this one is in the middle of a region."""
+    written: list[int] = []
+
+    def slowly(descriptor: int, data: Chunk, offset: int) -> None:
+        time.sleep(0.8 if offset == 0 else 0.3)  # the first thread is the one that is being joined
+        written.append(offset)
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "_write_all", slowly)
+    before = signal.signal(signal.SIGALRM, stop)
+    descriptor = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.25)
+        with pytest.raises(KeyboardInterrupt):
+            write_layout(descriptor, Layout(8 * REGION, ((0, bytes(8 * REGION)),), {}), lambda name: [])
+        done = sorted(written)
+        time.sleep(0.8)
+        assert sorted(written) == done == [0, REGION, 2 * REGION]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        os.close(descriptor)
