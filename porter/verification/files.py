@@ -6,7 +6,7 @@ The plan is made anew from the source and the layer rules; what the conversion n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 from porter.formats.casting import Overflow
@@ -14,8 +14,7 @@ from porter.formats.model import Checkpoint, ModuleFacts
 from porter.formats.transfer import TensorReader
 from porter.layers.kinds import Dialect
 from porter.layers.settings import Settings
-from porter.optimizer.carry import wrong_settings
-from porter.plan import Plan, Step
+from porter.plan import Plan
 from porter.proof import Circumstances
 from porter.source import Source
 from porter.verification.cases import LayerCase, Side
@@ -26,15 +25,14 @@ from porter.verification.configured_layers import (
     target_settings,
     without_assumptions,
 )
-from porter.verification.copies import TensorProblem, check_structure, compare_tensor
-from porter.verification.copy_faults import explain
+from porter.verification.copies import TensorProblem
 from porter.verification.layer_pairs import LayerPair, pair_layers
 from porter.verification.network_results import NetworkResult
 from porter.verification.options import Options
 from porter.verification.ordinary_layers import Networks, OrdinaryLayers
 from porter.verification.other_kinds import of_another_kind
+from porter.verification.output_tensors import compare_tensors
 from porter.verification.results import Check, LayerResult
-from porter.verification.together import in_words
 
 OnLayer = Callable[[int, int], None]
 
@@ -123,36 +121,43 @@ def verify_output(
     """
     if target.network:
         source = source._replace(layers=[without_assumptions(layer) for layer in source.layers])
-    problems = list(check_structure(plan, output))
-    wrong = wrong_settings(plan, output)
-    if wrong:
-        problems.append(TensorProblem("optimizer.param_groups", None, "values", wrong))
-    unusable = {problem.name for problem in problems}
     with TensorReader(source.checkpoint) as theirs, TensorReader(output) as ours:
-        comparable = [step for step in plan.steps if step.target and step.target.name not in unusable]
-        overflowed: dict[str, int] = {}
-        differing = [p for p in (compare_tensor(step, theirs, ours, overflowed) for step in comparable) if p]
-        problems += explain(differing, comparable, theirs, ours)
-        modules = target_modules(target, plan.to)
-        networks = Networks(_source_modules(source), modules, agree=target.networks_agree)
-        pairs, others = _sorted_out(pair_layers(source, plan, output), networks, plan)
-        norms = [pair for pair in pairs if pair.layer.kind.family == "BatchNorm" and pair.layer.settings]
-        known = [norm for norm in norms if norm.path in modules or not target.network or target.networks_agree]
-        cases = [_case(norm, plan, modules.get(norm.path), target, theirs, ours) for norm in known]
-        ordinary = OrdinaryLayers(plan, theirs, ours, pairs, networks)
-        results = _run(cases, ordinary, options, on_layer)
-        strangers = (_not_in_the_network(norm) for norm in norms if norm not in known)
-        found = _in_order(source, (*results, *others, *strangers, *_undecided(source)))
-    overflow = _overflow(comparable, overflowed)
-    belongs = {step.target.name: step.layer for step in comparable if step.target}
-    layers = tuple(_overflown(_told(layer, problems), belongs, problems, overflow) for layer in found)
+        tensors = compare_tensors(plan, theirs, ours)
+        layers = tuple(map(tensors.told, _layers(source, plan, theirs, ours, options, target, on_layer)))
     suspect = (f"{layer.name or '(root)'}: {text}" for layer in layers for text in layer.suspect)
-    cast = sum(step.fate == "cast" for step in comparable)
     assumed = assumed_settings(source) if any(layer.ok is not None for layer in layers) else ()
-    warnings = (*assumed, *suspect)
     return Verification(
-        plan.from_, plan.to, layers, len(comparable), tuple(problems), warnings, cast=cast, overflow=overflow
+        plan.from_,
+        plan.to,
+        layers,
+        len(tensors.steps),
+        tensors.problems,
+        (*assumed, *suspect),
+        cast=sum(step.fate == "cast" for step in tensors.steps),
+        overflow=tensors.overflow,
     )
+
+
+def _layers(
+    source: Source,
+    plan: Plan,
+    theirs: TensorReader,
+    ours: TensorReader,
+    options: Options,
+    target: TargetOptions,
+    on_layer: OnLayer | None,
+) -> list[LayerResult]:
+    """The verdict on each layer of a kind that is run, in the source's order."""
+    modules = target_modules(target, plan.to)
+    networks = Networks(_source_modules(source), modules, agree=target.networks_agree)
+    pairs, others = _sorted_out(pair_layers(source, plan, ours.checkpoint), networks, plan)
+    norms = [pair for pair in pairs if pair.layer.kind.family == "BatchNorm" and pair.layer.settings]
+    known = [norm for norm in norms if norm.path in modules or not target.network or target.networks_agree]
+    cases = [_case(norm, plan, modules.get(norm.path), target, theirs, ours) for norm in known]
+    ordinary = OrdinaryLayers(plan, theirs, ours, pairs, networks)
+    results = _run(cases, ordinary, options, on_layer)
+    strangers = (_not_in_the_network(norm) for norm in norms if norm not in known)
+    return _in_order(source, (*results, *others, *strangers, *_undecided(source)))
 
 
 def _sorted_out(
@@ -186,39 +191,6 @@ def _run(
 def _in_order(source: Source, results: Sequence[LayerResult]) -> list[LayerResult]:
     place = {layer.name: index for index, layer in enumerate(source.layers)}
     return sorted(results, key=lambda result: place[result.name])
-
-
-def _told(layer: LayerResult, problems: Sequence[TensorProblem]) -> LayerResult:
-    """A layer that holds other values than the source's, with what the comparison of its tensors says of them."""
-    told = in_words([problem for problem in problems if problem.layer == layer.name])
-    if layer.besides is None or not told:
-        return layer
-    return replace(layer, diagnosis="; ".join([*told, *layer.besides]))
-
-
-def _overflow(steps: Sequence[Step], overflowed: Mapping[str, int]) -> Overflow | None:
-    """What a cast made infinite; all casts of one plan are to one dtype."""
-    dtypes = (step.target.dtype for step in steps if step.target and step.target.name in overflowed)
-    return next((Overflow(dtype, overflowed) for dtype in dtypes), None)
-
-
-def _overflown(
-    layer: LayerResult,
-    belongs: Mapping[str, str | None],
-    problems: Sequence[TensorProblem],
-    overflow: Overflow | None,
-) -> LayerResult:
-    """A layer that fails, and holds no other values than the cast made, with what it made infinite as the cause.
-
-    Args:
-        belongs: tensor of the output -> name of its layer.
-    """
-    its = {name: n for name, n in (overflow.tensors if overflow else {}).items() if belongs[name] == layer.name}
-    wrong = any(problem.layer == layer.name for problem in problems)
-    if overflow is None or not its or wrong or layer.cause not in ("parameters", "framework"):
-        return layer
-    told = [str(Overflow(overflow.dtype, its)), *(layer.besides or ())]
-    return replace(layer, diagnosis="; ".join(told), cause="dtype")
 
 
 def _undecided(source: Source) -> Iterator[LayerResult]:

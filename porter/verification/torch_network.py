@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from porter.errors import BackendError
@@ -90,32 +90,21 @@ class TorchNetwork:
         import torch
 
         self.prepare(values, training=training, dtype=dtype)
-        counter = CallCounter()
-        first_random: list[Call] = []
-        disturb = None if noise is None else RoundingNoise(noise)
-        hooks = [m.register_forward_hook(disturb) for m in self._computing()] if disturb else []
         positional, named = bind(self.module.forward, inputs, "--model")
-
-        def hook(module: Any, given: tuple[Any, ...], output: Any, path: str) -> Any:
-            call = counter.next(path)
-            if not first_random and not torch.equal(torch.get_rng_state(), untouched):
-                first_random.append(call)
-            return watch(call, given, output)
-
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), _default_dtype(dtype):
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), _default_dtype(dtype), ExitStack() as hooks:
             torch.manual_seed(0)
-            untouched = torch.get_rng_state()
+            if noise is not None:
+                disturb = RoundingNoise(noise)
+                for module in self._computing():
+                    hooks.callback(module.register_forward_hook(disturb).remove)
+            seen = _Calls(watch)
+            for path, told_as in paths.items():
+                hooks.callback(self.modules[path].register_forward_hook(seen.of(told_as)).remove)
             try:
-                for path, told_as in paths.items():
-                    told = lambda m, given, out, path=told_as: hook(m, given, out, path)  # noqa: E731
-                    hooks.append(self.modules[path].register_forward_hook(told))
                 self.module(*map(_tensor, positional), **{key: _tensor(value) for key, value in named.items()})
             except Exception as error:  # the user's network: anything can come out of it
                 raise BackendError(f"PyTorch's network does not run: {first_line(error)}") from error
-            finally:
-                for registered in hooks:
-                    registered.remove()
-        return first_random[0] if first_random else None
+        return seen.first_random
 
     def prepare(self, values: Mapping[str, Array], *, training: bool, dtype: str) -> None:
         """Load `values`, and set mode and precision; dropouts are switched off in either mode."""
@@ -184,6 +173,33 @@ class TorchNetwork:
             for part in self.module.modules()
             if next(part.children(), None) is None or next(part.parameters(recurse=False), None) is not None
         ]
+
+
+class _Calls:
+    """Numbers the calls of modules for a `Watch`, and keeps the first that came after random numbers were drawn.
+
+    It has to be made where the generator of random numbers stands as it will when the network begins.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        import torch
+
+        self.first_random: Call | None = None
+        self._watch = watch
+        self._counter = CallCounter()
+        self._untouched = torch.get_rng_state()
+
+    def of(self, path: str) -> Callable[[Any, tuple[Any, ...], Any], Any]:
+        """A forward hook for the module that is told as `path`."""
+        import torch
+
+        def hook(module: Any, given: tuple[Any, ...], output: Any) -> Any:
+            call = self._counter.next(path)
+            if self.first_random is None and not torch.equal(torch.get_rng_state(), self._untouched):
+                self.first_random = call
+            return self._watch(call, given, output)
+
+        return hook
 
 
 def _drops(module: Any) -> bool:
