@@ -38,7 +38,7 @@ def differentiate(
 
     places = tuple(place for place, x in enumerate(inputs) if x.dtype.kind == "f")
     run = mindspore.value_and_grad(weighted, places or None, list(trained.values()) or None, has_aux=True)
-    (_, output), found = _second_chance(run, tensors)
+    (_, output), found = _run_clean(run, tensors)
     check_shape(output.shape, upstream.shape)
     by_input, by_parameter = found if places and trained else (found, ()) if places else ((), found)
     return Passes(
@@ -48,15 +48,19 @@ def differentiate(
     )
 
 
-def _second_chance(run: Any, tensors: Sequence[Any]) -> Any:
-    """What a layer that failed leaves behind makes the next gradient fail, whatever it is of, and is gone then.
+def _run_clean(run: Any, tensors: Sequence[Any]) -> Any:
+    """`run(*tensors)`; where that fails, without what MindSpore keeps of a gradient that broke off.
 
-    Seen in 2.10: after attention that was refused a view, LayerNormGrad is "out of range of input num 7", once.
+    Seen in 2.10: after one such failure the next gradient of a LayerNorm is "out of range of input num 7", and after
+    two, operations waited for, `tensor[0]` is an IndexError for as long as the process lives.
     """
+    from mindspore.common.api import _pynative_executor
+
     try:
         return run(*tensors)
     except Exception:
-        return run(*tensors)
+        _pynative_executor.clear_res()
+        raise
 
 
 def _several(found: Any) -> tuple[Any, ...]:
