@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from porter.layers.classes import kinds_of_class
+from porter.network import facts_of
 from porter.verification.causes import settings_that_differ
 from porter.verification.network_results import Activation
 from porter.verification.options import Options
@@ -11,10 +13,16 @@ from porter.verification.twins import Twins
 
 
 def settings_notes(twins: Twins, common: Mapping[str, str]) -> Iterator[str]:
-    """What the layers' own attributes say, for on one input a difference may be too small to show."""
+    """What the layers' own attributes say, for on one input a difference may be too small to show.
+
+    Batch normalisations are left out: their settings are a check of each such layer (`setting_faults`).
+    """
     found: dict[str, list[str]] = {}
     for path, other in common.items():
-        for text in settings_that_differ(twins.torch.modules[path], twins.mindspore.modules[other]):
+        module = twins.torch.modules[path]
+        if any(kind.family == "BatchNorm" for kind in kinds_of_class(facts_of(path, module))):
+            continue
+        for text in settings_that_differ(module, twins.mindspore.modules[other]):
             found.setdefault(text, []).append(path)
     for text, paths in found.items():
         yield f"{', '.join(paths)}: {text}; on a single input this need not show"
