@@ -8,6 +8,7 @@ all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ Interval = tuple[float, float]
 _MANTISSA = {"float16": (10, 2.0**-25), "bfloat16": (7, 2.0**-134), "float32": (23, 2.0**-150), "float64": (52, 0.0)}
 # Up to this many wrong values are listed, where most are right.
 FEW = 3
+# A number that explains this many values is no coincidence: even bfloat16 tells hundreds apart.
+_TELLING = 3
+_GREATEST_EPS = 0.1
+# Roundings that a formula of a few operations may cost.
+_COMPUTED = 8
 
 
 def describe(name: str, right: Array, found: Array, dtype: str) -> str:
@@ -118,6 +124,26 @@ def _changes(right: Array, found: Array, dtype: str) -> Iterator[str]:
         yield f"is multiplied by {number_within(multiplied, dtype)}"
     if moved:
         yield f"is offset by {number_within(moved, dtype)}"
+    if not (multiplied or moved):
+        yield from _by_channel(right, found, dtype)
+
+
+def _by_channel(right: Array, found: Array, dtype: str) -> Iterator[str]:
+    """A factor for each place along axis 0 or 1: what folding a normalisation into a convolution leaves."""
+    import numpy as np
+
+    for axis in range(min(right.ndim, 2)):
+        if right.size < _TELLING * right.shape[axis]:
+            continue
+        pairs = zip(np.moveaxis(right, axis, 0), np.moveaxis(found, axis, 0), strict=True)
+        factors = ((1.0, 1.0) if same(*pair) else factor(*pair, dtype) for pair in pairs)
+        ends = [end for ends in takewhile(bool, factors) if ends for end in ends]
+        if len(ends) == 2 * right.shape[axis]:
+            yield (
+                f"has each channel along axis {axis} multiplied by a factor of its own ({min(ends):.3g} to "
+                f"{max(ends):.3g}): is a normalisation folded into it?"
+            )
+            return
 
 
 def _exact_changes(right: Array, found: Array, dtype: str) -> Iterator[str]:
@@ -134,11 +160,29 @@ def _exact_changes(right: Array, found: Array, dtype: str) -> Iterator[str]:
         yield order
     if dtype in _MANTISSA:
         yield from (f"looks rounded to {short}" for short in _SHORTER if same(found, stored(right, short)))
-        rounding = 8 * _rounding(found, dtype)
+        rounding = _COMPUTED * _rounding(found, dtype)
         for what, function in _functions(np).items():
             value = function(right)
             if np.isfinite(value).all() and bool((np.abs(found - value) <= rounding).all()):
                 yield f"holds {what}"
+        yield from _after_adding(right, found, dtype)
+
+
+def _after_adding(right: Array, found: Array, dtype: str) -> Iterator[str]:
+    """What a normalisation makes of its variance, and some libraries keep."""
+    import numpy as np
+
+    if right.ndim != 1 or right.size < _TELLING or not (found > 0).all():
+        return
+    error = _COMPUTED * _rounding(found, dtype)
+    for root, what, undone in (
+        ("sqrt", "standard deviation", np.square),
+        ("1 / sqrt", "inverse standard deviation", lambda values: 1 / np.square(values)),
+    ):
+        ends = undone(found - error) - right, undone(found + error) - right
+        eps = _interval(np.minimum(*ends), np.maximum(*ends), without=0.0)
+        if eps and 0 < sum(eps) / 2 <= _GREATEST_EPS:
+            yield f"holds {root}(variance + {number_within(eps, dtype)}), the {what} with eps in it"
 
 
 _SHORTER = ("bfloat16", "float16")

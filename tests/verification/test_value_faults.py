@@ -20,7 +20,18 @@ def said(found: np.ndarray, right: np.ndarray = RIGHT, dtype: str = "float32") -
     return describe("w", right, stored(np.asarray(found), dtype), dtype)
 
 
+FACTORS = np.array([0.5, 1.0, -2.0, 3.0])
 CHANGES = {
+    "outputs scaled": (
+        RIGHT * FACTORS.reshape(4, 1, 1, 1, 1),
+        "w has each channel along axis 0 multiplied by a factor of its own (-2 to 3): is a normalisation folded into "
+        "it?",
+    ),
+    "inputs scaled": (
+        RIGHT * FACTORS[:3].reshape(3, 1, 1, 1),
+        "w has each channel along axis 1 multiplied by a factor of its own (-2 to 1): is a normalisation folded into "
+        "it?",
+    ),
     "negated": (-RIGHT, "w has the opposite sign"),
     "scaled": (RIGHT * 1.000001, "w is multiplied by 1.000001"),
     "scaled down": (RIGHT * 0.25, "w is multiplied by 0.25"),
@@ -47,6 +58,22 @@ CHANGES = {
         "w holds its own values in another order",
     ),
 }
+
+
+VARIANCE = stored(np.random.default_rng(0).uniform(0.01, 4, 16), "float32")
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_variance_that_became_a_deviation_is_named_with_its_eps(eps: float, dtype: str) -> None:
+    """In the arithmetic of the dtype, which rounds more than once."""
+    computed = np.sqrt(VARIANCE.astype(dtype) + np.dtype(dtype).type(eps))
+    text = f"(variance + {eps:g})"
+    assert said(computed, VARIANCE, dtype) == f"w holds sqrt{text}, the standard deviation with eps in it"
+    assert (
+        said(1 / computed, VARIANCE, dtype)
+        == f"w holds 1 / sqrt{text}, the inverse standard deviation with eps in it"
+    )
 
 
 @pytest.mark.parametrize(("found", "words"), CHANGES.values(), ids=CHANGES)
