@@ -11,7 +11,7 @@ from porter.conversion import bytes_of
 from porter.formats.transfer import Chunk, TensorReader, as_array
 from porter.plan import Step
 from porter.verification.copies import TensorProblem, counted
-from porter.verification.value_faults import FEW, describe
+from porter.verification.value_faults import FEW, explained, unexplained
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
@@ -37,12 +37,12 @@ def explain(
     for name, step in by_name.items():
         if _size(step) in sizes:
             homes.setdefault(_digest(bytes_of(step, theirs, {})), []).append(name)
-    budget, explained = _BUDGET, []
+    budget, told = _BUDGET, []
     for problem in problems:
         step = by_name[problem.name]
         budget -= _size(step)
-        explained.append(_explained(problem, step, homes, theirs, ours) if budget >= 0 else problem)
-    return explained
+        told.append(_explained(problem, step, homes, theirs, ours) if budget >= 0 else problem)
+    return told
 
 
 def _explained(
@@ -58,10 +58,14 @@ def _explained(
         return problem
     right, found = _numbers(right), _numbers(found)
     others = homes.get(_digest(ours.chunks(problem.name)), []) if found.size > 1 and np.ptp(found) > 0 else []
-    fault = _of_others(others) if others else describe("", right, found, step.target.dtype.name).strip()
+    known = _of_others(others) if others else explained("", right, found, step.target.dtype.name)
+    if known is None:
+        fault = unexplained("", right, found).strip()
+        return replace(problem, fault=fault, text=fault)
     # Of few values the fault says each: the first is not told again.
     few = problem.differing is not None and problem.differing <= FEW
     differ = counted(step.target, problem.differing or 0) if few else problem.text
+    fault = known.strip()
     return replace(problem, fault=fault, values_of=tuple(others), text=f"{fault} ({differ})")
 
 

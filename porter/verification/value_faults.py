@@ -43,9 +43,14 @@ def describe(name: str, right: Array, found: Array, dtype: str) -> str:
         right, found: of one shape; bfloat16 as float32 or float64, whole numbers as int64 or uint64.
         dtype: as both are stored.
     """
+    return explained(name, right, found, dtype) or unexplained(name, right, found)
+
+
+def explained(name: str, right: Array, found: Array, dtype: str) -> str | None:
+    """As `describe`, where a few elements or a simple change are all; else None."""
     import numpy as np
 
-    wrong = np.flatnonzero(~equal_elements(right, found).ravel())
+    wrong = _wrong(right, found)
     if len(wrong) == 0:
         wrong = np.flatnonzero((np.signbit(right) != np.signbit(found)).ravel())
     if len(wrong) == 0:
@@ -53,10 +58,30 @@ def describe(name: str, right: Array, found: Array, dtype: str) -> str:
     if len(wrong) == 1 or (len(wrong) <= FEW and 2 * len(wrong) < right.size):
         return ", ".join(_element(name, right, found, int(place), dtype) for place in wrong)
     with np.errstate(all="ignore"):
-        explained = list(_changes(right, found, dtype))
-    if explained:
-        return f"{name} {', or '.join(explained)}"
-    return _unexplained(name, right, found, len(wrong))
+        changes = list(_changes(right, found, dtype))
+    return f"{name} {', or '.join(changes)}" if changes else None
+
+
+def unexplained(name: str, right: Array, found: Array) -> str:
+    """How much of a tensor is wrong, and where it is most."""
+    import numpy as np
+
+    wrong = len(_wrong(right, found))
+    with np.errstate(all="ignore"):
+        distance = np.nan_to_num(np.abs(np.subtract(found, right, dtype=np.float64)), nan=np.inf)
+    worst = np.unravel_index(int(distance.argmax()), right.shape)
+    where = f"channel {worst[0]}" if right.ndim == 1 else f"[{', '.join(str(int(i)) for i in worst)}]"
+    count = f"{wrong} of {right.size} {'channels' if right.ndim == 1 else 'values'}"
+    text = f"{name} differs in {count}, most in {where}: {instead(found[worst], right[worst])}"
+    everywhere = wrong > 0.9 * right.size
+    return f"{text}; no rule explains it: the values are another checkpoint's, or damaged" if everywhere else text
+
+
+def _wrong(right: Array, found: Array) -> NDArray[np.intp]:
+    """The flat places of the elements that differ."""
+    import numpy as np
+
+    return np.flatnonzero(~equal_elements(right, found).ravel())
 
 
 def equal_elements(a: Array, b: Array) -> NDArray[np.bool_]:
@@ -248,19 +273,6 @@ def _significance(bit: int, dtype: str) -> str:
     highest = 8 * BY_NAME[dtype].itemsize - 1
     part = "the sign" if bit == highest else "exponent" if bit >= _MANTISSA[dtype][0] else "mantissa"
     return f"bit {bit}, {part}"
-
-
-def _unexplained(name: str, right: Array, found: Array, wrong: int) -> str:
-    import numpy as np
-
-    with np.errstate(all="ignore"):
-        distance = np.nan_to_num(np.abs(np.subtract(found, right, dtype=np.float64)), nan=np.inf)
-    worst = np.unravel_index(int(distance.argmax()), right.shape)
-    where = f"channel {worst[0]}" if right.ndim == 1 else f"[{', '.join(str(int(i)) for i in worst)}]"
-    count = f"{wrong} of {right.size} {'channels' if right.ndim == 1 else 'values'}"
-    text = f"{name} differs in {count}, most in {where}: {instead(found[worst], right[worst])}"
-    everywhere = wrong > 0.9 * right.size
-    return f"{text}; no rule explains it: the values are another checkpoint's, or damaged" if everywhere else text
 
 
 def constant(values: Array) -> bool:
