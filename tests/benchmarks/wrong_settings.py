@@ -29,6 +29,7 @@ WORDS = {
     "momentum_not_inverted": "momentum is 0.05 where 0.95 was expected .* it was not inverted",
     "momentum_off": "momentum is 0.949 where 0.95 was expected",
     "momentum_left_out": "momentum is 0.9 where 0.95 was expected",
+    "affine_left_out": "affine is False where True was expected",
     "batch_statistics": "batch statistics always .* where running statistics tracked was expected",
     "frozen_statistics": "running statistics frozen where running statistics tracked was expected",
 }
@@ -38,5 +39,6 @@ eps_left_out = partial(_twin, eps=1e-5)
 momentum_not_inverted = partial(_twin, momentum=0.05)
 momentum_off = partial(_twin, momentum=0.949)
 momentum_left_out = partial(_twin, momentum=0.9)
+affine_left_out = partial(_twin, affine=False)
 batch_statistics = partial(_twin, use_batch_statistics=True)
 frozen_statistics = partial(_twin, use_batch_statistics=False)

@@ -90,6 +90,10 @@ def _of_a_tensor(scene: Scene, victim: str, name: str, leaf: str) -> Iterator[Fa
     changed.flat[place] += changed.dtype.type(random.normal())
     words = re.escape(f"{leaf}[{index}] is ")
     yield setting("one element", f"{name}[{index}]", {victim: (words,)}, {name: changed})
+    if right.ndim > 2 and len(right) > 1 and right.size > FEW * len(right):
+        factors = random.uniform(0.5, 2, (len(right), *(1,) * (right.ndim - 1)))
+        told = "has each channel along axis 0 multiplied by a factor of its own"
+        yield fault("normalisation folded in", "", wide * factors, told)
     if scene.tensors.dtype(name) == "float32":
         rounded = right.astype(np.float16).astype(np.float32)
         yield fault("rounded to float16", "", rounded, "looks rounded to float16")
@@ -130,6 +134,11 @@ def _variance(scene: Scene, layer: Layer, name: str) -> Iterator[Fault]:
     families = {
         "variance as its square root": (np.sqrt(right), "running_var holds its square root"),
         "variance as its inverse": (1 / right, "running_var holds its inverse"),
+        "variance as inverse deviation": (
+            1 / np.sqrt(right + 1e-3),
+            # Short dtypes do not show the eps.
+            r"running_var (holds (1 / sqrt\(variance|the inverse of its square root)|is .* in every channel)",
+        ),
         "biased variance (n = 256)": (
             right * 255 / 256,
             "for 256 values per channel, the biased variance"
