@@ -76,11 +76,12 @@ def execute(
             raise InputError("changed while it was read", file=source.checkpoint.path, hint="Run it again.")
         proof = check(folder / main) if check else None
         stopping.check()
+        stopping.decided()
         with writing_to(to.path):
             beside = record.path_beside(folder / main)
             record.write(done._replace(proof=proof), beside)
-            names = [name for name in job.parts if name != main]
-            publish(folder, [*names, main], beside.name, to.path.parent, force=options.force)
+        names = [name for name in job.parts if name != main]
+        publish(folder, [*names, main], beside.name, to.path.parent, force=options.force)
     warnings = _overflow_note(plan, options, overflowed)
     return to.path.with_name(main), [*warnings, *left_over(to.path, {*job.parts, main, beside.name})]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from porter import record
+from porter import record, stopping
 from porter.errors import FileIOError, UsageError
 from porter.formats import shards
 
@@ -22,23 +22,30 @@ def staging(path: Path) -> Iterator[Path]:
             folder.mkdir(mode=0o700)
         yield folder
     finally:
+        stopping.decided()
         _remove(folder)
 
 
 def _remove(folder: Path) -> None:
     with suppress(OSError):
         for file in folder.iterdir():
-            file.unlink()
+            with suppress(OSError):
+                file.unlink()
         folder.rmdir()
 
 
 @contextmanager
-def writing_to(path: Path) -> Iterator[None]:
-    """What the operating system says of files on their way to `path` becomes a FileIOError."""
+def writing_to(path: Path, placed: Sequence[Path] = ()) -> Iterator[None]:
+    """What the operating system says of files on their way to `path` becomes a FileIOError.
+
+    Args:
+        placed: the files that are at their destinations by then.
+    """
     try:
         yield
     except OSError as error:
-        hint = "Nothing was written at the destination."
+        names = ", ".join(file.name for file in placed)
+        hint = f"In place already, and whole: {names}." if placed else "Nothing was written at the destination."
         raise FileIOError(f"writing failed: {error.strerror}", file=path, found=error.filename, hint=hint) from error
 
 
@@ -84,21 +91,23 @@ def publish(folder: Path, names: Sequence[str], beside: str, destination: Path, 
 
     Raises:
         UsageError: one exists; those placed before it are removed.
-        OSError: the operating system refused.
+        FileIOError: the operating system refused; the error names the files that are in place all the same.
     """
     placed: list[Path] = []
-    replaces = any(os.path.lexists(destination / name) for name in names)
-    for name in names:
-        try:
-            (os.replace if force else _move_to_new)(folder / name, destination / name)
-        except FileExistsError as error:
-            for path in placed:
-                path.unlink()
-            raise _exists(destination / name) from error
-        placed.append(destination / name)
-    os.replace(folder / beside, destination / beside)
-    if replaces:
-        _flush_folder(destination)
+    with writing_to(destination / names[-1], placed):
+        replaces = any(os.path.lexists(destination / name) for name in names)
+        for name in names:
+            try:
+                (os.replace if force else _move_to_new)(folder / name, destination / name)
+            except FileExistsError as error:
+                for path in placed:
+                    path.unlink()
+                raise _exists(destination / name) from error
+            placed.append(destination / name)
+        os.replace(folder / beside, destination / beside)
+        placed.append(destination / beside)
+        if replaces:
+            _flush_folder(destination)
 
 
 def _flush_folder(folder: Path) -> None:

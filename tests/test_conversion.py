@@ -494,3 +494,11 @@ def test_the_public_names() -> None:
         "WriteOptions", "convert", "inspect", "translate_config", "verify",
     ]  # fmt: skip
     assert all(getattr(porter, name) for name in porter.__all__)
+
+
+def test_an_output_that_is_in_place_without_its_record_is_owned_up_to(tmp_path: Path) -> None:
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    (tmp_path / "net.ckpt.bnport.json").mkdir()
+    with pytest.raises(FileIOError, match=r"Is a directory .* In place already, and whole: net\.ckpt\."):
+        porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", verify=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"net.pth", "net.ckpt", "net.ckpt.bnport.json"}

@@ -46,8 +46,9 @@ class Output:
 def write_all(outputs: Sequence[Output], *, backup: bool, force: bool) -> None:
     """Write every output; where one cannot be written, none is. Raises as `staged` and `Staged` do."""
     with staged(outputs, backup=backup, force=force) as waiting:
-        stopping.check()
         waiting.check()
+        stopping.check()
+        stopping.decided()
         waiting.publish()
 
 
@@ -124,6 +125,7 @@ def _staging() -> Iterator[_Stage]:
     try:
         yield stage
     finally:
+        stopping.decided()
         for path in waiting:
             path.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from porter import stopping
 from porter.errors import BackendError
 from porter.layers.kinds import Kind
 from porter.layers.settings import USE_BATCH_STATISTICS, Settings, invert_momentum
@@ -202,7 +203,11 @@ def execution(mode: MindSporeMode) -> Iterator[None]:
     graph = mode == "graph"
     wanted = mindspore.GRAPH_MODE if graph else mindspore.PYNATIVE_MODE
     with _graph_files() if graph else nullcontext(), _context(mode=wanted, pynative_synchronize=True):
-        yield
+        try:
+            yield
+        finally:
+            # With its first operation, and with each graph, MindSpore makes a SIGTERM of every SIGINT.
+            stopping.heed_again()
 
 
 @contextmanager

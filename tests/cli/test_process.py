@@ -218,3 +218,29 @@ def test_names_are_whole_where_no_terminal_is(tmp_path: Path) -> None:
     for arguments in (("inspect", "net.pth"), ("convert", "net.pth", "-o", "x.ckpt", "--dry-run")):
         done = subprocess.run([*MAIN, *arguments], cwd=tmp_path, capture_output=True, text=True, env=environment)
         assert name.removesuffix(".weight") in done.stdout
+
+
+PUBLISHING = {"link": (), "unlink": (), "listdir": (), "rmdir": (), "replace": ("--force",), "fsync": ("--force",)}
+
+
+@pytest.mark.parametrize("call", PUBLISHING)
+def test_a_signal_that_comes_once_the_output_is_in_place_comes_too_late(call: str, tmp_path: Path) -> None:
+    """The exit code must not deny what lies there: all is whole, the record beside it, nothing else left."""
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    if PUBLISHING[call]:
+        (tmp_path / "net.ckpt").write_text("old")
+    code = (
+        f"import os, signal\nfrom porter import cli, conversion\nreal, publish = os.{call}, conversion.publish\n"
+        "def interrupted(*given, **named):\n"
+        " os.kill(os.getpid(), signal.SIGTERM)\n"
+        " done = real(*given, **named)\n"
+        " os.kill(os.getpid(), signal.SIGINT)\n"
+        " return done\n"
+        "def publishing(*given, **named):\n"
+        f" os.{call} = interrupted\n"
+        " publish(*given, **named)\n"
+        "conversion.publish = publishing\ncli.main()"
+    )
+    done = python(code, "convert", "net.pth", "-o", "net.ckpt", "--no-verify", *PUBLISHING[call], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"net.pth", "net.ckpt", "net.ckpt.bnport.json"}
