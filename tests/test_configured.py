@@ -341,11 +341,26 @@ def test_a_constant_says_what_it_is_and_so_does_its_rewriting(folder: Path) -> N
 
 @pytest.mark.parametrize(
     "also",
-    ["MOMENTUM += 0.1", "def f(MOMENTUM): pass", "def f():\n    global MOMENTUM\n    MOMENTUM = 1", "del MOMENTUM"],
+    [
+        "MOMENTUM += 0.1",
+        "def f(MOMENTUM): pass",
+        "def f():\n    global MOMENTUM\n    MOMENTUM = 1",
+        "del MOMENTUM",
+        "from other import *",
+        "import MOMENTUM.of_another",
+        "globals()['MOMENTUM'] = 1",
+        "exec(text)",
+    ],
 )
 def test_what_is_bound_twice_is_no_constant(folder: Path, also: str) -> None:
     Path("net.py").write_text(f"{CONSTANTS}{also}\n")
-    assert "MOMENTUM is computed" in about_config(convert(config="net.py"))[0]
+    (about,) = (note for note in about_config(convert(config="net.py")) if "MOMENTUM" in note)
+    assert "is computed where the config is used" in about
+
+
+def test_a_constant_that_no_float_holds_says_nothing(folder: Path) -> None:
+    Path("net.py").write_text(CONSTANTS.replace("KEPT = 0.95", "KEPT = 1e400"))
+    assert "1 - KEPT is computed" in about_config(convert(config="net.py"))[0]
 
 
 def test_nothing_is_said_of_a_computed_setting_that_the_user_gives(folder: Path) -> None:

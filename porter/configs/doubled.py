@@ -44,7 +44,8 @@ def _question(file: str, reading: Change, elsewhere: str, written: Change) -> Un
 def notes_on_names(changes: Sequence[Change]) -> Iterator[Remark]:
     """What must not be translated elsewhere, since its readers are: each name once."""
     told: set[str] = set()
-    for change in changes:
+    # A dtype that is named in its framework reads that framework, no value.
+    for change in (change for change in changes if change.setting != "dtype"):
         for name in sorted(change.reads - told):
             told.add(name)
             text = f"{change.before} became {change.after}: {name} stays as it is where other files set it"

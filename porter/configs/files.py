@@ -31,6 +31,8 @@ _SUFFIXES: dict[str, Format] = {
     ".yaml": "yaml",
     ".yml": "yaml",
 }
+# What these suffixes promise and break is no other format by intention: TOML with a key twice is Python, too.
+_INSISTS = ("python", "toml")
 # The strictest first: almost every text is YAML.
 _ORDER: tuple[Format, ...] = ("json", "toml", "python", "yaml")
 
@@ -186,7 +188,7 @@ def _parsed(text: str, hinted: Format | None) -> tuple[Format, Document]:
             document = parse(kind, text)
         except InputError as error:
             reasons[kind] = error
-            if kind == hinted == "python":
+            if kind == hinted and kind in _INSISTS:
                 raise
             continue
         if kind == hinted or _is_meant(kind, text, document):

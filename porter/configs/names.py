@@ -204,6 +204,12 @@ def is_optimizers(key: str) -> bool:
 
 
 @_remembered
+def is_weight_decay(key: str) -> bool:
+    """Whether `key` is a weight decay, which some projects give their normalisations, too."""
+    return snake(key) in ("weight_decay", "wd")
+
+
+@_remembered
 def normalises(key: str) -> bool:
     """Whether `key` is an argument of normalisations that no optimizer has: NORM_TYPE, USE_PRECISE_STATS, affine."""
     return _NORMALISES.fullmatch(snake(key)) is not None

@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Literal
 
 from porter.layers.settings import decimal_text
@@ -112,12 +113,12 @@ def class_of(name: str) -> tuple[Dialect, str] | None:
 
 
 def number(text: str) -> Decimal | None:
-    """The finite decimal number that `text` spells, None where it spells none."""
+    """The decimal number that `text` spells, None where it spells none that a framework's floats hold."""
     try:
         value = Decimal(text)
     except InvalidOperation:
         return None
-    return value if value.is_finite() else None
+    return value if isfinite(float(value)) else None
 
 
 def inverted(text: str) -> str:

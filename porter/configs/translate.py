@@ -243,6 +243,8 @@ class _Translator(NameTranslator):
         for setting in site.settings:
             for value in setting.values if setting.name == "momentum" else ():
                 text = _suspicion(value, source)
+                if text and site.dialect and self.from_ and FRAMEWORKS[self.from_] != FRAMEWORKS[source]:
+                    text += f" Whatever --from says, its class is {FRAMEWORKS[source]}'s"
                 if text and id(value) not in self._suspected:
                     self._suspected.add(id(value))
                     use = Use(setting.path, setting.offset, "momentum", setting.entry, value)

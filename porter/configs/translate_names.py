@@ -81,7 +81,8 @@ class NameTranslator:
                 self.result.needs_person.append(Remark(".".join(one.path), "", one.text, place))
 
     def imports(self) -> None:
-        """Rename the packages that bring in nothing but batch normalisations, and tell of the others."""
+        """Rename the packages that bring in nothing but batch normalisations, and tell of the others: last of all."""
+        missing = self._missing_import()
         for statement in self.document.imports:
             dialect = dialect_of(statement)
             if not dialect or not self.translates(dialect):
@@ -90,9 +91,17 @@ class NameTranslator:
                 package = TERMS[self.to].package
                 self.result.changes.append(self._renamed("", "import", dialect, statement.span, package))
             else:
-                text = f"`{statement.text}` still names {FRAMEWORKS[dialect]}"
+                text = f"`{statement.text}` still names {FRAMEWORKS[dialect]}{missing}"
+                missing = ""
                 place = self.document.place(statement.span.start)
                 self.result.notes.append(Remark("", "import", text, place))
+
+    def _missing_import(self) -> str:
+        """What the names that were changed need, and no import that is known here brings in."""
+        package = TERMS[self.to].package.partition(".")[0]
+        is_there = any(statement.package.partition(".")[0] == package for statement in self.document.imports)
+        is_used = any(change.after.startswith(f"{package}.") for change in self.result.changes)
+        return f"; what was changed needs `import {package}`" if is_used and not is_there else ""
 
     def _renamed(self, path: str, what: str, source: Dialect, span: tuple[int, int], after: str) -> Change:
         start, end = span

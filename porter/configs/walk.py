@@ -15,6 +15,7 @@ from porter.configs.names import (
     is_optimizer,
     is_optimizers,
     is_section,
+    is_weight_decay,
     named,
     names_norms,
     normalises,
@@ -214,10 +215,10 @@ def _beside_optimizers(role: Role, entries: _Entries, stop: _Stop) -> Role:
 
 
 def _of_optimizers(entries: _Entries) -> str | None:
-    """What an optimizer's settings say, where none beside it says a normalisation's: both have a weight decay."""
-    if any(normalises(entry.name) for _, entry, _ in entries):
-        return None
-    return next((entry.name for _, entry, _ in entries if is_optimizers(entry.name)), None)
+    """What an optimizer's settings say. A weight decay is one only where nothing beside it says a normalisation's."""
+    has_own_decay = any(normalises(entry.name) for _, entry, _ in entries)
+    words = (entry.name for _, entry, _ in entries if is_optimizers(entry.name))
+    return next((word for word in words if not (has_own_decay and is_weight_decay(word))), None)
 
 
 def _role_of_call(call: Mapping) -> Role:

@@ -66,7 +66,7 @@ def test_a_model_changes_where_it_makes_batch_norms() -> None:
     result, translation = translated(MODEL, "python", from_=None)
     assert result == expected
     assert [note.text for note in translation.notes] == [
-        "`import torch` still names PyTorch",
+        "`import torch` still names PyTorch; what was changed needs `import mindspore`",
         "`import torch.nn as nn` still names PyTorch",
         "bn_mom became 1 - bn_mom: bn_mom stays as it is where other files set it",
     ]

@@ -237,6 +237,8 @@ def test_a_dotted_name_says_its_framework() -> None:
         ("optimizer: {bn_momentum: 0.1}", "yaml"),
         ("solver: {norm: {type: BN3d, momentum: 0.1}}", "yaml"),
         ("BatchNorm: {optimizer: sgd, momentum: 0.1}", "yaml"),
+        ("bn: {lr: 0.1, momentum: 0.1, nesterov: true, use_precise_stats: false}", "yaml"),
+        ("norm: {norm_type: BN, momentum: 0.1, optimizer: SGD, weight_decay: 0.1}", "yaml"),
         ("ema_bn_momentum: 0.1", "yaml"),
     ],
 )
