@@ -7,11 +7,10 @@ this: the only layers that change a path are those made of layers, and their own
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 from porter.edits import Rename, rename_module
-from porter.formats.model import ModuleFacts
+from porter.formats.model import EMPTY, ModuleFacts
 from porter.layers.classes import kinds_of_class
 from porter.layers.kinds import Dialect
 
@@ -27,7 +26,7 @@ class OutputNames(NamedTuple):
 
     strip_prefix: str = ""
     renames: Sequence[Rename] = ()
-    recorded: Mapping[str, str] = MappingProxyType({})
+    recorded: Mapping[str, str] = EMPTY
 
 
 def counterparts(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from porter.collector import collector_paused
 from porter.edits import Rename, fitting, rename, rename_module, renamed, without
 from porter.errors import FileIOError, UsageError
 from porter.formats.dtypes import DType
+from porter.formats.model import EMPTY
 from porter.idle import untrained, without_idle
 from porter.layers.kinds import Dialect
 from porter.layers.rules import FRAMEWORKS, names_differ
@@ -61,7 +61,7 @@ class WriteOptions(NamedTuple):
     dtype: DType | None = None
     renames: tuple[Rename, ...] = ()
     drop: tuple[str, ...] = ()
-    shared: Mapping[str, str] = MappingProxyType({})
+    shared: Mapping[str, str] = EMPTY
     own: Callable[[], Set[str]] | None = None
     declared: Callable[[], Sequence[str]] | None = None
     like: Record | None = None

@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from porter.errors import FileIOError, Malformed
 from porter.formats.dtypes import BY_NAME, DType
-from porter.formats.model import TensorSpec
+from porter.formats.model import EMPTY, TensorSpec
 from porter.formats.strict_json import list_of, map_of, of_type, one_of, parse_object
 from porter.layers.kinds import DIALECTS
 from porter.layers.model import Layer
@@ -57,14 +56,14 @@ class Record(NamedTuple):
     plan: Plan
     strip_prefix: str = ""
     dtype: str | None = None
-    dropped: Mapping[str, bytes] = MappingProxyType({})
+    dropped: Mapping[str, bytes] = EMPTY
     versions: Mapping[str, int] | None = None
-    kinds: Mapping[str, str] = MappingProxyType({})
-    settings: Mapping[str, Settings] = MappingProxyType({})
-    renamed: Mapping[str, str] = MappingProxyType({})
+    kinds: Mapping[str, str] = EMPTY
+    settings: Mapping[str, Settings] = EMPTY
+    renamed: Mapping[str, str] = EMPTY
     drop: tuple[str, ...] = ()
     optimizer: Carried | None = None
-    shared: Mapping[str, str] = MappingProxyType({})
+    shared: Mapping[str, str] = EMPTY
     proof: Proof | None = None
 
     @classmethod

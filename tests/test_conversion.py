@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import signal
 import stat
 from pathlib import Path
@@ -502,3 +504,14 @@ def test_an_output_that_is_in_place_without_its_record_is_owned_up_to(tmp_path: 
     with pytest.raises(FileIOError, match=r"Is a directory .* In place already, and whole: net\.ckpt\."):
         porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt", verify=False)
     assert {path.name for path in tmp_path.iterdir()} == {"net.pth", "net.ckpt", "net.ckpt.bnport.json"}
+
+
+def test_results_come_back_from_another_process(tmp_path: Path) -> None:
+    """As multiprocessing sends them; kinds and dtypes stay the very objects that they are."""
+    torch.save(two_norms().state_dict(), tmp_path / "net.pth")
+    done = porter.convert(tmp_path / "net.pth", tmp_path / "net.ckpt")
+    for again in (pickle.loads(pickle.dumps(done)), copy.deepcopy(done)):
+        assert (again.plan, again.source, again.verification) == (done.plan, done.source, done.verification)
+        assert again.source.layers[1].kind is done.source.layers[1].kind
+        assert again.plan.targets[0].dtype is done.plan.targets[0].dtype
+    assert pickle.loads(pickle.dumps(porter.inspect(tmp_path / "net.pth"))) == porter.inspect(tmp_path / "net.pth")

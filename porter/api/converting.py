@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from porter import conversion
 from porter.api.inspecting import layer_to_json
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 Align = Literal["propose", "apply"]
 
 
-class Conversion(NamedTuple):
+@dataclass(frozen=True)
+class Conversion:
     """A conversion that was done, or only planned.
 
     Attributes:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from porter.api.preparing import StrPath, output_names, with_rules
 from porter.layers.model import Layer
 from porter.source import Source, SourceOptions, open_source
 
 
-class Inspection(NamedTuple):
+@dataclass(frozen=True)
+class Inspection:
     """What a checkpoint holds."""
 
     source: Source

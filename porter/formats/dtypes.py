@@ -8,6 +8,7 @@ although numpy has no name for them. Spellings: PyTorch's storage classes and `t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -37,6 +38,9 @@ class DType:
 
     def __str__(self) -> str:
         return self.name
+
+    def __reduce__(self) -> tuple[Callable[[str], DType], tuple[str]]:
+        return _called, (self.name,)
 
 
 BOOL = DType("bool", 1, "BOOL", "Bool", "BoolStorage", "|b1")
@@ -79,3 +83,7 @@ BY_NAME = {d.name: d for d in DTYPES}
 BY_SAFETENSORS = {d.safetensors: d for d in DTYPES if d.safetensors}
 BY_MINDSPORE = {d.mindspore: d for d in DTYPES if d.mindspore}
 BY_STORAGE = {d.storage: d for d in DTYPES if d.storage}
+
+
+def _called(name: str) -> DType:
+    return BY_NAME[name]

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from porter.formats.dtypes import DType
+
+# What a value has by default that has none. No MappingProxyType: results can be pickled, and copied deeply.
+EMPTY: Mapping[str, Any] = {}
 
 
 class TensorSpec(NamedTuple):
@@ -87,7 +89,7 @@ class ModuleFacts(NamedTuple):
     name: str
     class_name: str
     bases: tuple[str, ...] = ()
-    attributes: Mapping[str, Any] = MappingProxyType({})
+    attributes: Mapping[str, Any] = EMPTY
     same_as: str | None = None
 
 
@@ -146,7 +148,7 @@ class Checkpoint(NamedTuple):
     container: str | None = None
     siblings: tuple[str, ...] = ()
     other_containers: tuple[str, ...] = ()
-    metadata: Mapping[str, str] = MappingProxyType({})
+    metadata: Mapping[str, str] = EMPTY
     versions: Mapping[str, int] | None = None
     modules: tuple[ModuleFacts, ...] = ()
     notes: tuple[str, ...] = ()
@@ -185,4 +187,4 @@ class Layout(NamedTuple):
     literals: tuple[tuple[int, bytes], ...]
     slots: Mapping[str, tuple[Slot, ...]]
     finish: Callable[[SlotChecksums], Iterable[tuple[int, bytes]]] | None = None
-    crc_at: Mapping[str, int] = MappingProxyType({})
+    crc_at: Mapping[str, int] = EMPTY

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
-from porter.formats.model import ModuleFacts
+from porter.formats.model import EMPTY, ModuleFacts
 from porter.layers.kinds import Kind
 from porter.layers.settings import Settings
 
@@ -32,8 +31,8 @@ class Hints(NamedTuple):
     layers: tuple[tuple[str, Kind], ...] = ()
     network: tuple[ModuleFacts, ...] = ()
     counterpart: Callable[[str], ModuleFacts | None] = _nothing
-    recorded: Mapping[str, str] = MappingProxyType({})
-    recorded_settings: Mapping[str, Settings] = MappingProxyType({})
+    recorded: Mapping[str, str] = EMPTY
+    recorded_settings: Mapping[str, Settings] = EMPTY
     wrapper: str = ""
     eps: float | None = None
     momentum: float | None = None

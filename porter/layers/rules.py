@@ -7,7 +7,7 @@ names, shapes and momentum).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
@@ -120,6 +120,11 @@ class Kind:
     channel_axis: int | None = None
     only_when_named: bool = False
     children: tuple[Child, ...] = ()
+
+    def __reduce__(self) -> tuple[Callable[[str], Kind | None], tuple[str]]:
+        from porter.layers.kinds import kind_called
+
+        return kind_called, (self.name,)
 
     @cached_property
     def rule(self) -> tuple[object, ...]:
