@@ -15,12 +15,13 @@ from porter.plan import Plan
 from porter.source import Source
 
 
-def remarks(plan: Plan, layers: Sequence[Layer]) -> Iterator[str]:
+def remarks(plan: Plan, layers: Sequence[Layer], format: str) -> Iterator[str]:
     """Sentences for the user.
 
     Args:
         plan: between PyTorch's names and MindSpore's.
         layers: of its source.
+        format: of its output, as `Destination.format`.
     """
     yield from plan.notes
     shared = [step for step in plan.steps if step.fate == "shared" and step.source]
@@ -29,6 +30,9 @@ def remarks(plan: Plan, layers: Sequence[Layer]) -> Iterator[str]:
             f"{len(shared)} names lead to tensors that have another name, too ({step.source and step.source.name} is "
             f"{step.same_as}): MindSpore keeps one; on the way back only the record restores the others"
         )
+    empty = [spec.name for spec in plan.targets if spec.shape == (0,)] if format == "mindspore-ckpt" else []
+    if empty:
+        yield f"{_some(empty)}: no elements: from a .ckpt MindSpore loads such a tensor as one undefined number"
     if plan.to != "mindspore":
         return
     tracking = [

@@ -144,7 +144,7 @@ def convert(
     renames = _fitting_renames(ready, align, None if dry_run else Path(f"{os.fspath(output)}.rules.toml"))
     ready = ready.renamed(renames)
     notes = (
-        *_notes(ready),
+        *_notes(ready, to.format),
         *(f"applied to fit {ready.network}: {one.option}" for one in renames),
         *([] if inputs else unchecked_notes(ready.write.renames)),
         *(configs.notes if configs else ()),
@@ -185,13 +185,13 @@ def _demand_sense(verify: bool | None, align: Align | None, inputs: Sequence[Net
         raise UsageError("asks for a verification", entry="--input-shape", found="--no-verify")
 
 
-def _notes(ready: Prepared) -> list[str]:
+def _notes(ready: Prepared, format: str) -> list[str]:
     """Remarks on a plan and on how its source was read."""
     return [
         *ready.source.notes,
         *left_out_notes(ready.source, ready.plan),
         *inference_notes(ready.source.layers, ready.plan),
-        *remarks(ready.plan, ready.source.layers),
+        *remarks(ready.plan, ready.source.layers, format),
         *remarks_on_the_way_back(ready.source, ready.plan),
     ]
 

@@ -57,6 +57,12 @@ _REFUSED: Mapping[str, str] = {
     "torch._utils._rebuild_xla_tensor": "an XLA tensor",
     "torch._utils._rebuild_wrapper_subclass": "a tensor subclass that wraps other tensors (a DTensor, for one)",
 }
+_SAVE_INSTEAD: Mapping[str, str] = {
+    "torch._utils._rebuild_sparse_tensor": "Save tensor.to_dense() instead.",
+    "torch._utils._rebuild_sparse_csr_tensor": "Save tensor.to_dense() instead.",
+    "torch._utils._rebuild_qtensor": "Save tensor.dequantize() instead.",
+    "torch._utils._rebuild_wrapper_subclass": "Save its full_tensor() instead, where it has one.",
+}
 
 
 class StorageRef(NamedTuple):
@@ -133,7 +139,9 @@ def _geometry_of_kind(kind: TensorKind) -> Geometry:
 def _rebuilt(call: Record) -> tuple[str, Geometry]:
     """The storage's key and the geometry of the tensor that `call` rebuilds."""
     if call.path not in _DENSE:
-        raise Unsupported("it cannot be carried", found=_REFUSED.get(call.path, call.path))
+        raise Unsupported(
+            "it cannot be carried", found=_REFUSED.get(call.path, call.path), hint=_SAVE_INSTEAD.get(call.path)
+        )
     dtype_index, bits_index = _DENSE[call.path]
     args = call.args
     if not isinstance(args, tuple) or len(args) < (dtype_index or 3) + 1:

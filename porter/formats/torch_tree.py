@@ -32,12 +32,14 @@ class PickledCheckpoint(NamedTuple):
         format: str,
         file_size: int,
         checksums: Callable[[], tuple[Checksum, ...]] = tuple,
+        notes: tuple[str, ...] = (),
     ) -> Checkpoint:
         """The checkpoint, given where each storage lies.
 
         Args:
             locate: the place in the file of the storage with this key.
             checksums: called after all storages are located.
+            notes: as in `Checkpoint`.
 
         Raises:
             Malformed, LimitExceeded: see `porter.formats.torch_tensors.place_all`.
@@ -56,6 +58,7 @@ class PickledCheckpoint(NamedTuple):
             other_containers=self.chosen.others,
             versions=self.chosen.versions,
             modules=self.chosen.modules,
+            notes=notes,
             optimizer=self.optimizer,
         )
 
@@ -81,10 +84,9 @@ def pickled_checkpoint(path: Path, root: Any, *, key: str | None, optimizer: boo
     if not optimizer:
         left_out += [LeftOut(key, "an optimizer (--optimizer carries its state)") for key in optimizer_keys(root)]
     state, moments = (find_optimizer(root) if optimizer else None) or (None, [])
-    names = {tensor.spec.name for tensor in tensors} if moments else ()
-    both = next((moment.spec.name for moment in moments if moment.spec.name in names), None)
-    if both is not None:
-        raise Malformed("the network has a tensor by the name of the optimizer's state", entry=both)
+    both = {moment.spec.name for moment in moments} & {tensor.spec.name for tensor in tensors} if moments else None
+    if both:
+        raise Malformed("the network has a tensor by the name of the optimizer's state", entry=min(both))
     return PickledCheckpoint(path, chosen, (*tensors, *moments), tuple(left_out), state)
 
 

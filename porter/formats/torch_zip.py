@@ -26,6 +26,7 @@ from porter.formats.zip_archive import Place, locate, read_directory
 __all__ = ["layout", "read", "recognises"]
 
 FORMAT = "torch-zip"
+_UNCHECKED = "written without checksums (torch.serialization.set_crc32_options): damaged bytes would not be seen"
 
 
 def recognises(head: bytes, size: int) -> bool:
@@ -63,7 +64,11 @@ def _read(path: Path, descriptor: int, key: str | None, optimizer: bool) -> Chec
     archive = _open_archive(descriptor)
     tree, _ = pickle_machine.load(archive.content("data.pkl"), file=path, entry=archive.folder + "data.pkl")
     return pickled_checkpoint(path, tree, key=key, optimizer=optimizer).located(
-        archive.storage, format=FORMAT, file_size=archive.size, checksums=archive.checksums
+        archive.storage,
+        format=FORMAT,
+        file_size=archive.size,
+        checksums=archive.checksums,
+        notes=() if archive.is_checked else (_UNCHECKED,),
     )
 
 
@@ -73,6 +78,7 @@ class _Archive:
 
     Attributes:
         folder: its one folder, with the slash.
+        is_checked: the directory has CRC-32s; all are 0 where torch.save was told to compute none.
         promises: what the directory promises about the storages located so far, by their keys.
     """
 
@@ -81,6 +87,7 @@ class _Archive:
     folder: str
     places: Mapping[str, Place]
     headers: NearbyReads
+    is_checked: bool
     promises: dict[str, Checksum] = field(default_factory=dict)
 
     def content(self, name: str) -> bytes:
@@ -93,7 +100,7 @@ class _Archive:
         place = self.places[entry]
         extent = locate(self.headers, entry, place, self.size)
         data = os.pread(self.descriptor, extent.length, extent.offset)
-        if crc32(data) != place.crc32:
+        if self.is_checked and crc32(data) != place.crc32:
             raise ChecksumMismatch(
                 "the bytes are damaged: they do not match the checksum stored with them",
                 entry=entry,
@@ -120,7 +127,7 @@ class _Archive:
         return promise[0]
 
     def checksums(self) -> tuple[Checksum, ...]:
-        return tuple(self.promises.values())
+        return tuple(self.promises.values()) if self.is_checked else ()
 
 
 def _open_archive(descriptor: int) -> _Archive:
@@ -128,7 +135,8 @@ def _open_archive(descriptor: int) -> _Archive:
     directory = read_directory(descriptor, size)
     members = directory.places
     folder = _folder(members)
-    archive = _Archive(descriptor, size, folder, members, NearbyReads(descriptor))
+    is_checked = any(place.crc32 for place in members.values())
+    archive = _Archive(descriptor, size, folder, members, NearbyReads(descriptor), is_checked)
     if f"{folder}constants.pkl" in members or any(name.startswith(f"{folder}code/") for name in members):
         raise Unsupported(
             "a TorchScript archive, which is a program",

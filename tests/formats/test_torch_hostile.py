@@ -255,6 +255,23 @@ def test_flipped_bit_in_a_storage_shows_when_it_is_read(tmp_path: Path, tensor: 
     torch.load(path, weights_only=True)
 
 
+def test_a_file_that_was_written_without_checksums(tmp_path: Path) -> None:
+    """PyTorch reads it; one CRC-32 that is there makes all of them count."""
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = save(WEIGHTS, tmp_path / "in.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    opened = read(path)
+    assert_same(opened, WEIGHTS)
+    assert opened.checksums == ()
+    assert opened.notes[0].startswith("written without checksums")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 16] = 1
+    path.write_bytes(data)
+    refused(path, ChecksumMismatch, "the bytes are damaged")
+
+
 @pytest.mark.parametrize(
     ("offset", "what"), [(14, "crc"), (18, "packed"), (22, "length"), (8, "method"), (31, "name")]
 )
