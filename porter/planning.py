@@ -84,10 +84,10 @@ class _Planner:
             elif leaf is None:
                 moved[name] = moved_with(layer.name, spec, None, fate, reason)
             else:
-                shape = spec[2]
+                shape = spec.shape
                 if reshaped:
                     shape = reshaped.shape_in(self.to, shape, came_from=self.from_)
-                target = spec if fate == "copied" else TensorSpec(prefix + leaf, spec[1], shape)
+                target = spec if fate == "copied" else TensorSpec(prefix + leaf, spec.dtype, shape)
                 moved[name] = moved_with(layer.name, spec, target, fate, reason)
 
     def _outside(self, spec: TensorSpec) -> Step:

@@ -4,7 +4,8 @@ Reading a format means producing a `Checkpoint`: names, dtypes, shapes and byte 
 Writing a format means producing a `Layout`: which bytes stand where, decided before a byte moves. Moving the
 bytes between the two is one piece of code for all formats (`porter.conversion`).
 
-What a checkpoint has one of for every tensor is a NamedTuple: made and hashed without running Python code.
+What a checkpoint has one of for every tensor is a NamedTuple: made and hashed without running Python code. Where tens
+of thousands are made, `tuple.__new__` makes them, past the Python function that a NamedTuple's constructor is.
 """
 
 from __future__ import annotations

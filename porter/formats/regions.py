@@ -86,13 +86,13 @@ def regions(layout: Layout, chunks_of: Callable[[str], Iterable[Chunk]], size: i
         if type(part) is Stream:
             yield part
             continue
-        offset = part[0]
+        offset = part.offset
         if offset != end or offset % size == 0:
             if parts:
                 yield Region(start, end - start, parts)
             start, parts = offset, []
         parts.append(part)
-        end = offset + part[1]
+        end = offset + part.length
     if parts:
         yield Region(start, end - start, parts)
 
@@ -110,7 +110,7 @@ def _parts(
         content = chunks_of(name)
         if type(content) is StoredBytes:
             for piece in _pieces(name, content, slots, size):
-                yield from literals.before(piece[0])
+                yield from literals.before(piece.offset)
                 yield piece
         elif isinstance(content, list) and _fits(data := b"".join(content), slots, size):
             yield from literals.before(slots[0].offset)
@@ -151,7 +151,7 @@ def _pieces(name: str, stored: StoredBytes, slots: Sequence[Slot], size: int) ->
     """A tensor's bytes, cut where an extent, a slot or a region ends."""
     if len(slots) == len(stored.extents) == 1:
         (offset, length), extent = slots[0], stored.extents[0]
-        if 0 < length == extent[2] <= size - offset % size:
+        if 0 < length == extent.length <= size - offset % size:
             return (_new(Piece, (offset, length, name, 0, stored, extent, 0)),)
     found = sum([extent.length for extent in stored.extents])
     if found != sum([slot.length for slot in slots]):

@@ -204,9 +204,8 @@ def place_all(
     """
     placed, total, most = {}, 0, MAX_EXPANSION * file_size
     for spec, key, geometry in tensors:
-        _, _, _, _, nbytes, storage_nbytes, _, is_whole = geometry
-        total += nbytes
-        if nbytes > file_size or total > most:
+        total += geometry.nbytes
+        if geometry.nbytes > file_size or total > most:
             raise LimitExceeded(
                 "expanded to its full size it is out of proportion to the file",
                 entry=spec.name,
@@ -214,15 +213,17 @@ def place_all(
                 found=f"{total} bytes",
             )
         storage = locate(key)
-        if storage[2] != storage_nbytes:
+        if storage.length != geometry.storage_nbytes:
             raise Malformed(
                 "the storage is not as long as the pickle says",
                 entry=spec.name,
-                expected=f"{storage_nbytes} bytes",
+                expected=f"{geometry.storage_nbytes} bytes",
                 found=f"{storage.length} bytes",
             )
-        stored = _new(StoredTensor, (spec, (storage,), None)) if is_whole else _part(spec, geometry, storage)
-        placed[spec[0]] = stored
+        if geometry.is_whole:
+            placed[spec.name] = _new(StoredTensor, (spec, (storage,), None))
+        else:
+            placed[spec.name] = _part(spec, geometry, storage)
     return placed
 
 

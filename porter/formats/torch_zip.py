@@ -123,8 +123,8 @@ class _Archive:
             if place is None:
                 raise Malformed("a storage that the pickle refers to is not in the archive", entry=name)
             extent = locate(self.headers, name, place, self.size)
-            promise = self.promises[key] = tuple.__new__(Checksum, (extent, place[2], name))
-        return promise[0]
+            promise = self.promises[key] = tuple.__new__(Checksum, (extent, place.crc32, name))
+        return promise.extent
 
     def checksums(self) -> tuple[Checksum, ...]:
         return tuple(self.promises.values()) if self.is_checked else ()

@@ -189,16 +189,15 @@ class _Work:
         pieces: list[tuple[Piece, memoryview]] = []
         wanted: dict[TensorReader, list[Wanted]] = {}
         for part in region.parts:
-            start, at = at, at + part[1]
+            start, at = at, at + part.length
             place = view[start:at]
             if type(part) is Literal:
                 place[:] = part.data
                 if finishes and part.name is not None:
                     self._take_whole_crc(part.name, crc32(place), region, view)
             else:
-                _, _, _, _, stored, extent, begin = part
                 pieces.append((part, place))
-                wanted.setdefault(stored.reader, []).append((place, extent, begin))
+                wanted.setdefault(part.stored.reader, []).append((place, part.extent, part.at))
         for reader, places in wanted.items():
             reader.read_all(places)
         for piece, place in pieces:

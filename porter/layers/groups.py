@@ -54,7 +54,7 @@ class Group(NamedTuple):
 
     @classmethod
     def of(cls, name: str, tensors: Mapping[str, TensorSpec]) -> Group:
-        return cls(name, tensors, _form(tuple([(leaf, spec[2]) for leaf, spec in tensors.items()]), not name))
+        return cls(name, tensors, _form(tuple([(leaf, spec.shape) for leaf, spec in tensors.items()]), not name))
 
 
 def group_tensors(specs: Iterable[TensorSpec], dialect: Dialect, own: Container[str] = ()) -> dict[str, Group]:
