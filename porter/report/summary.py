@@ -79,9 +79,13 @@ def _not_run(verification: Verification) -> str:
     """Why layers were not run, or not judged, and what helps."""
     skipped = verification.not_run
     judged = [layer for layer in skipped if not _note(layer).startswith(NOT_JUDGED)]
-    of = f"{len(judged or skipped)} of {plural(len(verification.layers), 'layer')}"
+    count = len(judged or skipped)
+    of = f"{count} of {plural(len(verification.layers), 'layer')}"
     if judged:
-        return f"{of} were not run: {_note(judged[0]).rstrip('.')}. bnport doctor says what runs here."
+        reason = _note(judged[0]).rstrip(".")
+        # What a framework refuses is this machine's; the rest is the layer's, and the reason says what helps.
+        doctor = " bnport doctor says what runs here." if reason.startswith(("PyTorch", "MindSpore")) else ""
+        return f"{of} {'was' if count == 1 else 'were'} not run: {reason}.{doctor}"
     names = ", ".join(layer.name or "(root)" for layer in skipped[:3]) + ", ..." * (len(skipped) > 3)
     return (
         f"{of} could not be judged ({names}): {_note(skipped[0]).removeprefix(NOT_JUDGED)}. Nothing is known to be "

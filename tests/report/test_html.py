@@ -239,7 +239,7 @@ def test_a_setting_has_no_figures(page: Any) -> None:
 def test_layers_that_were_not_run_say_why(page: Any) -> None:
     browser = page(verification([layer("a", None, None)]))
     assert browser.texts("h1") == ["NOT VERIFIED"]
-    assert "mindspore is not installed" in browser.text("#layer-0")
+    assert "MindSpore is not installed" in browser.text("#layer-0")
     assert browser.run("return document.querySelector('.mark .point').tagName") == "rect"
 
 

@@ -130,7 +130,14 @@ def test_layers_that_no_framework_can_judge_are_no_matter_for_the_doctor() -> No
     )
     assert "doctor" not in told
     _, told = summary(verification([replace(unjudged, checks=checks), unjudged]))
-    assert "but 1 of 2 layers were not run: mindspore is not installed. bnport doctor says" in told
+    assert "but 1 of 2 layers was not run: MindSpore is not installed. bnport doctor says" in told
+
+
+def test_what_no_machine_could_run_is_no_matter_for_the_doctor() -> None:
+    reason = "odd: int8 parameters are compared, but not computed with"
+    unrun = replace(layer("odd", None), checks=(check("eval", None, note=reason),))
+    _, told = summary(verification([unrun, unrun]))
+    assert told.endswith(f"but 2 of 2 layers were not run: {reason}.")
 
 
 OVERFLOW = Overflow(FLOAT16, {"a.weight": 3, "b.weight": 1})

@@ -22,7 +22,7 @@ CIRCUMSTANCES = Circumstances(
 def check(name: str, share: float | None, note: str | None = None) -> Check:
     """A check whose error is `share` of its bound 1e-6; None for one that was not run."""
     if share is None:
-        return Check(name, None, note=note or "mindspore is not installed")
+        return Check(name, None, note=note or "MindSpore is not installed")
     counts = [0] * BINS
     counts[BINS // 2] = 100
     return Check(name, share <= 1, share * 1e-6, 1e-6, note, tuple(counts))
