@@ -8,7 +8,7 @@ from typing import Any
 
 from porter.formats.model import ModuleFacts
 from porter.layers.kinds import BATCH_NORMS, KINDS, Kind
-from porter.layers.settings import Settings, Statistics, decimal_text
+from porter.layers.settings import Settings, Statistics, meant_momentum
 
 _BY_MINDSPORE_CLASS = {kind.mindspore: kind for kind in KINDS.values()}
 
@@ -73,7 +73,7 @@ def settings_of(facts: ModuleFacts, origin: str) -> Settings | None:
     found: dict[str, Any] = {"eps": float(attributes["eps"])}
     momentum = attributes["momentum"]
     # MindSpore's cells keep `1.0 - momentum` under the name momentum, PyTorch's meaning with a rounding residue.
-    found["momentum"] = None if momentum is None else float(decimal_text(float(momentum)))
+    found["momentum"] = None if momentum is None else meant_momentum(float(momentum))
     # PyTorch's way to say MindSpore's affine=False is a gamma that is not trained, whatever its own affine.
     if "affine" in attributes and not attributes.get("frozen"):
         found["affine"] = bool(attributes["affine"])

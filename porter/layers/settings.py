@@ -36,6 +36,11 @@ NOT_SAID = "default, not said in"
 
 DEFAULT_EPS = 1e-5
 DEFAULT_MOMENTUM = 0.1
+# What is said where a layer's momentum is None, and MindSpore's layer has to have one.
+NO_CUMULATIVE_AVERAGE = (
+    "MindSpore has no cumulative average, which momentum None asks for; a rules file says what takes its place: "
+    '[hyperparameters] "LAYER" = { momentum = 0.1 }'
+)
 # How far a number between 0 and 1 may be off after it was subtracted from 1.
 _ONE_SUBTRACTION = 2**-52
 
@@ -142,6 +147,20 @@ def invert_momentum(momentum: float) -> float:
     from decimal import Decimal
 
     return float(1 - Decimal(decimal_text(momentum)))
+
+
+def meant_momentum(kept: float) -> float:
+    """The momentum that was meant where a layer keeps `kept`: the shorter decimal number of it and of 1 - it.
+
+    MindSpore's layers keep 1 - the momentum that they are given: 0.09999999999999998 of 0.9, and of float32's 0.93
+    0.06999999284744263, which only its other side shows to be 0.07.
+
+    >>> meant_momentum(1.0 - 0.9), meant_momentum(0.06999999284744263), meant_momentum(0.01)
+    (0.1, 0.07, 0.01)
+    """
+    given = 1.0 - kept
+    is_given = len(decimal_text(given)) < len(decimal_text(kept))
+    return invert_momentum(given) if is_given else float(decimal_text(kept))
 
 
 def decimal_text(value: float) -> str:

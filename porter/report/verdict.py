@@ -147,16 +147,18 @@ def _show_failure(console: Console, name: str, layers: list[LayerResult], verbos
     lines = [
         *([printable(", ".join(layer.name for layer in layers), 400)] if len(layers) > 1 else []),
         *([printable(first.diagnosis, 2000)] if first.diagnosis else []),
-        *_failing([check for layer in layers for check in layer.checks if check.ok is False], verbose),
+        *_failing(
+            [check for layer in layers for check in layer.checks if check.ok is False], first.diagnosis, verbose
+        ),
     ]
     for line in lines:
         console.print(Padding(escape(line), (0, 0, 0, 7), expand=False))
 
 
-def _failing(checks: list[Check], verbose: bool) -> Iterator[str]:
+def _failing(checks: list[Check], diagnosis: str | None, verbose: bool) -> Iterator[str]:
     titles = dict.fromkeys(check.check for check in checks)
     if not verbose:
-        notes = dict.fromkeys(check.note for check in checks if check.note)
+        notes = dict.fromkeys(check.note for check in checks if check.note and check.note not in (diagnosis or ""))
         yield printable(f"fails {'; '.join([', '.join(titles), *notes])}", 2000)
         return
     for title in titles:

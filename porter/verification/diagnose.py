@@ -28,7 +28,7 @@ from porter.verification.setting_faults import (
     setting_faults,
 )
 from porter.verification.trajectory import channels_of
-from porter.verification.value_faults import constant, describe, factor, includes
+from porter.verification.value_faults import UNEXPLAINED, constant, describe, factor, includes
 
 if TYPE_CHECKING:
     from porter.verification.cases import Array
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # The smallest 3-D batch, two values along each axis.
 _SMALLEST_BATCH = 8
+# How far folded parameters may be off: computed with another eps, stored in a short dtype.
+_ROUGHLY = 1e-2
 
 
 class BehavesAs(Protocol):
@@ -86,7 +88,8 @@ def hidden_faults(case: LayerCase) -> Iterator[str]:
     if pairs:
         yield f"not distinguishable, for they hold the same values: {' or '.join(pairs)} exchanged"
     settings = case.source.settings
-    if settings.statistics == "tracked" and same_momentum(settings.momentum, inverted_momentum(settings)):
+    is_said = settings.statistics == "tracked" and settings.momentum is not None
+    if is_said and same_momentum(settings.momentum, inverted_momentum(settings)):
         yield f"not distinguishable: momentum {number(settings.momentum)} inverted or not"
 
 
@@ -117,10 +120,11 @@ def _parameter_faults(case: LayerCase, cases: Sequence[LayerCase]) -> list[_Faul
         *_swapped(case, bad, right, found),
         *_permuted(case, bad, right, found),
         *_initial(case, bad, found),
+        *_folded(case, bad, right, found),
     ]
     if len(fits) > 1:
         return [_Fault(f"not distinguishable from the values: {', or '.join(fit.text for fit in fits)}")]
-    return fits or [_Fault(_slot_fault(case, slot, right[slot], found[slot])) for slot in bad]
+    return fits or [_Fault(text) for text in _slot_faults(case, bad, right, found)]
 
 
 def _other_layers(
@@ -179,6 +183,29 @@ def _initial(case: LayerCase, bad: list[str], found: Values) -> Iterator[_Fault]
         values = " and ".join(f"{fills[slot]:g}" for slot in bad)
         holds = "holds its initial value" if len(bad) == 1 else "hold their initial values"
         yield _Fault(f"{_listed(case, bad)} {holds} {values} throughout")
+
+
+def _folded(case: LayerCase, bad: list[str], right: Values, found: Values) -> Iterator[_Fault]:
+    """A layer made a mere factor and offset, or folded into the one before, as it is done for inference."""
+    import numpy as np
+
+    if not {"mean", "variance"} <= set(bad) or found["mean"].any() or not (found["variance"] == 1).all():
+        return
+    gamma = right["gamma"] / np.sqrt(right["variance"] + case.source.settings.eps)
+    if not np.allclose(found["beta"], right["beta"] - right["mean"] * gamma, rtol=_ROUGHLY, atol=_ROUGHLY):
+        return
+    rest = "running_mean is 0 and running_var 1"
+    if np.allclose(found["gamma"], gamma, rtol=_ROUGHLY):
+        yield _Fault(f"the running statistics are folded into weight and bias: {rest}")
+    elif (found["gamma"] == 1).all():
+        yield _Fault(f"the layer is folded, but for its bias, into the one before: weight is 1, {rest}")
+
+
+def _slot_faults(case: LayerCase, bad: list[str], right: Values, found: Values) -> list[str]:
+    """Each slot by itself; of several that nothing explains, that is said behind the last."""
+    texts = [_slot_fault(case, slot, right[slot], found[slot]) for slot in bad]
+    last = max((place for place, text in enumerate(texts) if text.endswith(UNEXPLAINED)), default=0)
+    return [text if place == last else text.removesuffix(UNEXPLAINED) for place, text in enumerate(texts)]
 
 
 def _slot_fault(case: LayerCase, slot: str, right: Array, found: Array) -> str:

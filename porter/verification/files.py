@@ -124,7 +124,9 @@ def verify_output(
     with TensorReader(source.checkpoint) as theirs, TensorReader(output) as ours:
         tensors = compare_tensors(plan, theirs, ours)
         layers = tuple(map(tensors.told, _layers(source, plan, theirs, ours, options, target, on_layer)))
-    suspect = (f"{layer.name or '(root)'}: {text}" for layer in layers for text in layer.suspect)
+    # Where a layer fails for them, its diagnosis tells.
+    odd = (layer for layer in layers if layer.cause != "source")
+    suspect = (f"{layer.name or '(root)'}: {text}" for layer in odd for text in layer.suspect)
     assumed = assumed_settings(source) if any(layer.ok is not None for layer in layers) else ()
     return Verification(
         plan.from_,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from porter import stopping
 from porter.errors import BackendError
 from porter.layers.kinds import Kind
-from porter.layers.settings import USE_BATCH_STATISTICS, Settings, invert_momentum
+from porter.layers.settings import NO_CUMULATIVE_AVERAGE, USE_BATCH_STATISTICS, Settings, invert_momentum
 from porter.verification.cases import MindSporeMode, Side
 from porter.verification.mindspore_gradients import differentiate
 from porter.verification.torch_backend import first_line, installed, torch_arguments
@@ -172,7 +172,7 @@ def refusal(settings: Settings) -> str | None:
     if not 0 < eps <= 1:
         return f"MindSpore accepts eps in (0, 1] only: {eps:g} cannot be expressed"
     if momentum is None:
-        return "MindSpore has no cumulative average: momentum None cannot be expressed"
+        return NO_CUMULATIVE_AVERAGE
     if not 0 <= momentum <= 1:
         return f"MindSpore accepts momentum in [0, 1] only: {momentum:g} cannot be expressed"
     return None

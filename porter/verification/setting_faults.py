@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from porter.layers.kinds import Dialect
 from porter.layers.settings import (
     CONFIG,
+    NO_CUMULATIVE_AVERAGE,
     NOT_SAID,
     TARGET,
     USE_BATCH_STATISTICS,
@@ -105,6 +106,9 @@ def _momentum_fault(case: LayerCase, where: str) -> str:
         return (
             f"momentum {written} on both sides{where}: the output's config was not translated; bnport config does it"
         )
+    if right.momentum is None and found.momentum is not None and case.target.dialect == "mindspore":
+        kept = f"{number(invert_momentum(found.momentum))} ({number(found.momentum)} in PyTorch's terms)"
+        return f"momentum is {kept} where None was expected{where}: {NO_CUMULATIVE_AVERAGE}"
     fault = f"momentum is {in_the_outputs_terms(case, found.momentum, right.momentum)}{where}"
     return f"{fault}: it was not inverted, or inverted twice" if uninverted else fault
 

@@ -31,6 +31,7 @@ FEW = 3
 # A number that explains this many values is no coincidence: even bfloat16 tells hundreds apart.
 _TELLING = 3
 _GREATEST_EPS = 0.1
+UNEXPLAINED = "; no rule explains it: the values are another checkpoint's, or damaged"
 # Roundings that a formula of a few operations may cost.
 _COMPUTED = 8
 
@@ -74,7 +75,7 @@ def unexplained(name: str, right: Array, found: Array) -> str:
     count = f"{wrong} of {right.size} {'channels' if right.ndim == 1 else 'values'}"
     text = f"{name} differs in {count}, most in {where}: {instead(found[worst], right[worst])}"
     everywhere = wrong > 0.9 * right.size
-    return f"{text}; no rule explains it: the values are another checkpoint's, or damaged" if everywhere else text
+    return text + UNEXPLAINED if everywhere else text
 
 
 def _wrong(right: Array, found: Array) -> NDArray[np.intp]:
@@ -185,6 +186,8 @@ def _exact_changes(right: Array, found: Array, dtype: str) -> Iterator[str]:
         yield order
     if dtype in _MANTISSA:
         yield from (f"looks rounded to {short}" for short in _SHORTER if same(found, stored(right, short)))
+        if dtype == "float32" and same(found, _cut_to_bfloat16(right)):
+            yield "looks cut to bfloat16 (its last 16 bits left out, not rounded)"
         rounding = _COMPUTED * _rounding(found, dtype)
         for what, function in _functions(np).items():
             value = function(right)
@@ -208,6 +211,12 @@ def _after_adding(right: Array, found: Array, dtype: str) -> Iterator[str]:
         eps = _interval(np.minimum(*ends), np.maximum(*ends), without=0.0)
         if eps and 0 < sum(eps) / 2 <= _GREATEST_EPS:
             yield f"holds {root}(variance + {number_within(eps, dtype)}), the {what} with eps in it"
+
+
+def _cut_to_bfloat16(values: Array) -> Array:
+    import numpy as np
+
+    return (values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32).astype(values.dtype)
 
 
 _SHORTER = ("bfloat16", "float16")

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from porter.layers.settings import Settings, decimal_text, differing, invert_momentum, same_momentum, same_number
+from porter.layers.settings import (
+    Settings,
+    decimal_text,
+    differing,
+    invert_momentum,
+    meant_momentum,
+    same_momentum,
+    same_number,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +50,15 @@ def test_inverting_twice_restores_every_decimal_momentum(momentum: float) -> Non
 def test_mindspores_own_arithmetic_is_undone(momentum: float) -> None:
     """A cell keeps `1.0 - momentum`, with the rounding of that subtraction."""
     assert float(decimal_text(1.0 - invert_momentum(momentum))) == momentum
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_a_layer_keeps_is_what_it_was_given(dtype: type) -> None:
+    """MindSpore keeps 1 - what it is given, PyTorch keeps that; by hand or out of a float32 config."""
+    for thousandths in range(1, 1000):
+        momentum = thousandths / 1000
+        assert meant_momentum(1.0 - float(dtype(momentum))) == invert_momentum(momentum)
+        assert meant_momentum(float(dtype(momentum))) == momentum
 
 
 def test_settings_survive_their_json() -> None:

@@ -266,6 +266,45 @@ def test_settings_and_parameters_are_both_told() -> None:
     assert diagnosis(case) == "weight and bias are swapped; eps is 0.001 where 1e-05 was expected"
 
 
+def test_a_momentum_in_place_of_a_cumulative_average_says_what_to_type() -> None:
+    case = layer_case(P, Settings(momentum=None, known_from=SAID))
+    found = diagnosis(with_target(case, Settings(momentum=0.1, known_from=SAID)))
+    assert found == (
+        "momentum is 0.9 (0.1 in PyTorch's terms) where None was expected: MindSpore has no cumulative average, "
+        "which momentum None asks for; a rules file says what takes its place: "
+        '[hyperparameters] "LAYER" = { momentum = 0.1 }'
+    )
+
+
+IDENTITY = {slot: np.full(8, fill, np.float32) for slot, fill in (("gamma", 1), ("mean", 0), ("variance", 1))}
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-3])
+def test_a_folded_layer_is_named(eps: float) -> None:
+    """By hand with the default eps, whatever the layer's own."""
+    gamma = P["gamma"] / np.sqrt(P["variance"] + np.float32(1e-5))
+    folded = {**IDENTITY, "beta": P["beta"] - P["mean"] * gamma}
+    case = layer_case(P, Settings(eps=eps))
+    rest = "running_mean is 0 and running_var 1"
+    into_itself = diagnosis(with_target(case, **{**folded, "gamma": gamma}))
+    assert into_itself == f"the running statistics are folded into weight and bias: {rest}"
+    into_another = diagnosis(with_target(case, **folded))
+    assert into_another == f"the layer is folded, but for its bias, into the one before: weight is 1, {rest}"
+
+
+def test_a_layer_that_never_trained_is_not_called_folded() -> None:
+    case = layer_case({**P, "mean": IDENTITY["mean"], "variance": IDENTITY["variance"]})
+    assert "folded" not in diagnosis(with_target(case, gamma=P["gamma"] * np.float32(1.001)))
+
+
+def test_what_nothing_explains_is_said_so_once() -> None:
+    other = parameters(7)
+    found = diagnosis(with_target(layer_case(P), mean=other["mean"], variance=other["variance"]))
+    assert found.startswith("running_mean differs in 8 of 8 channels")
+    assert found.count("no rule explains it") == 1
+    assert found.endswith("no rule explains it: the values are another checkpoint's, or damaged")
+
+
 def test_an_unused_momentum_is_no_fault() -> None:
     frozen = layer_case(P, Settings(statistics="frozen"))
     (result,) = verify_layers([with_target(frozen, Settings(statistics="frozen", momentum=0.9))], Options())

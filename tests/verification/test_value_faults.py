@@ -40,6 +40,10 @@ CHANGES = {
     "square": (np.square(RIGHT), "w holds its square (the variance in place of the standard deviation)"),
     "rounded": (stored(RIGHT, "float16"), "w looks rounded to float16"),
     "rounded more": (stored(RIGHT, "bfloat16"), "w looks rounded to bfloat16"),
+    "cut off": (
+        (RIGHT.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32),
+        "w looks cut to bfloat16 (its last 16 bits left out, not rounded)",
+    ),
     "zeros": (0 * RIGHT, "w is 0 throughout"),
     "transposed": (RIGHT.swapaxes(0, 1).reshape(RIGHT.shape), "w has its axes 0 and 1 exchanged"),
     "channels last": (
