@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # The smallest 3-D batch, two values along each axis.
 _SMALLEST_BATCH = 8
-# How far folded parameters may be off: computed with another eps, stored in a short dtype.
+# How far folded parameters may be off: they are computed, and may be stored in a short dtype.
 _ROUGHLY = 1e-2
 
 

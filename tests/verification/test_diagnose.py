@@ -281,8 +281,7 @@ IDENTITY = {slot: np.full(8, fill, np.float32) for slot, fill in (("gamma", 1), 
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-3])
 def test_a_folded_layer_is_named(eps: float) -> None:
-    """By hand with the default eps, whatever the layer's own."""
-    gamma = P["gamma"] / np.sqrt(P["variance"] + np.float32(1e-5))
+    gamma = P["gamma"] / np.sqrt(P["variance"] + np.float32(eps))
     folded = {**IDENTITY, "beta": P["beta"] - P["mean"] * gamma}
     case = layer_case(P, Settings(eps=eps))
     rest = "running_mean is 0 and running_var 1"
