@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from porter.align import UNIQUE, Alignment, align
 from porter.differences import Difference, compare
 from porter.edits import Rename, rename_all
 from porter.errors import VerificationFailed
+from porter.formats.dtypes import DType
 from porter.formats.model import TensorSpec
 from porter.layers.kinds import Dialect
 from porter.plan import Plan
@@ -69,13 +70,30 @@ def parameters_of(reference: str, dialect: Dialect) -> tuple[TensorSpec, ...]:
     return network.torch_parameters(reference) if dialect == "torch" else network.mindspore_parameters(reference)
 
 
-def misfit(plan: Plan, reference: str) -> list[Difference]:
+def misfit(plan: Plan, reference: str, dtype: DType | None = None) -> list[Difference]:
     """Every parameter in which the output of a plan and the network `reference`, in its framework, differ.
+
+    Args:
+        dtype: the one that floating-point tensors are wanted in, whichever the network has.
 
     Raises:
         UsageError, BackendError: as `parameters_of`.
     """
-    return compare(_parameters(plan), parameters_of(reference, plan.to))
+    return compare(_parameters(plan), _wanted(parameters_of(reference, plan.to), dtype))
+
+
+def _wanted(parameters: Sequence[TensorSpec], dtype: DType | None) -> Sequence[TensorSpec]:
+    return [spec._replace(dtype=dtype) if dtype and spec.dtype.is_floating else spec for spec in parameters]
+
+
+def dtype_note(plan: Plan, reference: str, dtype: DType) -> Iterator[str]:
+    """How many parameters of a network that the output fits have another dtype. Raises as `parameters_of`."""
+    others = misfit(plan, reference)
+    if others:
+        yield (
+            f"{len(others)} tensors are {dtype}, as --dtype asks, where {reference} has others and casts them on "
+            f"loading; the first: {others[0]}"
+        )
 
 
 def _parameters(plan: Plan) -> list[TensorSpec]:
@@ -83,7 +101,11 @@ def _parameters(plan: Plan) -> list[TensorSpec]:
 
 
 def fit(
-    plan: Plan, reference: str, mode: Literal["propose", "apply"] | None, rules_file: Path | None
+    plan: Plan,
+    reference: str,
+    mode: Literal["propose", "apply"] | None,
+    rules_file: Path | None,
+    dtype: DType | None = None,
 ) -> tuple[Rename, ...]:
     """Check that a plan fits the network `reference`; the further renames that make it so.
 
@@ -93,17 +115,18 @@ def fit(
         mode: None checks only; "propose" looks for renames where it does not fit, and fails with them; "apply" takes
             them where the structure leaves no other choice.
         rules_file: where proposals are written, a rules file; None writes none.
+        dtype: as for `misfit`.
 
     Raises:
         DoesNotFit: a name, shape or dtype differs, and is not to be mended or cannot be.
         FileIOError: `rules_file` cannot be written.
     """
-    differences = misfit(plan, reference)
+    differences = misfit(plan, reference, dtype)
     if not differences:
         return ()
     if mode is None:
         raise DoesNotFit(differences, reference)
-    output, parameters = _parameters(plan), parameters_of(reference, plan.to)
+    output, parameters = _parameters(plan), _wanted(parameters_of(reference, plan.to), dtype)
     proposed = align(output, parameters)
     renames = tuple(proposal.rename for proposal in proposed.proposals)
     names = rename_all([spec.name for spec in output], renames)

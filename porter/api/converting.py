@@ -146,6 +146,7 @@ def convert(
     notes = (
         *_notes(ready, to.format),
         *(f"applied to fit {ready.network}: {one.option}" for one in renames),
+        *_dtype_notes(ready),
         *([] if inputs else unchecked_notes(ready.write.renames)),
         *(configs.notes if configs else ()),
     )
@@ -196,12 +197,20 @@ def _notes(ready: Prepared, format: str) -> list[str]:
     ]
 
 
+def _dtype_notes(ready: Prepared) -> list[str]:
+    if not (ready.network and ready.write.dtype):
+        return []
+    from porter.target import dtype_note
+
+    return list(dtype_note(ready.plan, ready.network, ready.write.dtype))
+
+
 def _fitting_renames(ready: Prepared, align: Align | None, rules_file: Path | None) -> tuple[Rename, ...]:
     """What `align` adds to a plan so that it fits its target network, and the check that it does."""
     if ready.network:
         from porter.target import fit
 
-        return fit(ready.plan, ready.network, align, rules_file)
+        return fit(ready.plan, ready.network, align, rules_file, ready.write.dtype)
     if align:
         hint = "Name it with --net, or --model where the output is PyTorch's."
         raise UsageError("needs the target network", entry="--align", hint=hint)

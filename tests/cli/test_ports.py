@@ -125,6 +125,9 @@ def test_another_dtype_is_a_difference_and_dtype_mends_it(bnport: Any, net: dict
     assert "52 of another dtype" in failed.err
     assert "--dtype" in failed.err
     assert bnport(*call, "--dtype", "float32", "--no-verify").code == 0
+    shorter = bnport(*call, "--dtype", "bfloat16", "--no-verify", "--force")
+    assert shorter.code == 0, "asked for, it is another dtype than the network's"
+    assert "52 tensors are bfloat16, as --dtype asks, where" in shorter.err
 
 
 def test_the_target_may_be_pytorch(bnport: Any, tmp_path: Path) -> None:
