@@ -9,6 +9,7 @@ import click
 
 from porter import api
 from porter.cli.convert import convert
+from porter.report.summary import LEFT_OPEN
 
 # What shows a result, or chooses the file, and takes no part in the conversion; and what is said of the source's own
 # values, which no conversion mends.
@@ -49,6 +50,6 @@ def recorded(output: Path) -> list[str]:
     words += ["--to", options.to] if options.to == "mint" else []
     words += ["--dtype", options.dtype.name] if options.dtype else []
     words += [f"--optimizer={options.optimizer}"] if options.optimizer else []
-    words += ["--rename", "..."] if found and found.renamed else []
-    words += ["--rules", "..."] if found and found.drop else []
+    words += ["--rename", LEFT_OPEN] if found and found.renamed else []
+    words += ["--rules", LEFT_OPEN] if found and found.drop else []
     return words

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
+from porter.formats.casting import Overflow
 from porter.proof import Option
 from porter.target import way_to_fit
 from porter.verification.files import Verification
@@ -17,8 +17,13 @@ from porter.verification.suspect import NOT_JUDGED
 Head = Literal["VERIFIED", "NOT VERIFIED", "VERIFICATION FAILED"]
 
 
-@dataclass(frozen=True)
-class Call:
+# In a command, for what nobody but the user knows.
+LEFT_OPEN = "..."
+# More tensors than this with one fault are told of in one sentence.
+_MANY = 5
+
+
+class Call(NamedTuple):
     """What was asked.
 
     Attributes:
@@ -33,13 +38,16 @@ class Call:
     conversion: tuple[str, ...] = ()
 
 
+Command = Callable[[Call], Sequence[str]]
+
+
 def summary(verification: Verification) -> tuple[Head, str]:
     """The verdict in capitals, and the sentence behind it."""
     if verification.verified:
         whole = "; both networks agree" if verification.network else ""
         return "VERIFIED", f"{_equal(verification)}; {_ran(verification)}{whole}.{_odd(verification)}"
     if not verification.ok:
-        return "VERIFICATION FAILED", _next_step(verification)
+        return "VERIFICATION FAILED", _way_out(verification)[0]
     skipped = verification.not_run
     if not skipped:
         whole = "the networks could not be compared whole"
@@ -78,14 +86,16 @@ def _odd(verification: Verification) -> str:
 def _not_run(verification: Verification) -> str:
     """Why layers were not run, or not judged, and what helps."""
     skipped = verification.not_run
-    judged = [layer for layer in skipped if not _note(layer).startswith(NOT_JUDGED)]
-    count = len(judged or skipped)
+    unrun = [layer for layer in skipped if not _note(layer).startswith(NOT_JUDGED)]
+    count = len(unrun or skipped)
     of = f"{count} of {plural(len(verification.layers), 'layer')}"
-    if judged:
-        reason = _note(judged[0]).rstrip(".")
+    if unrun:
+        reason = _note(unrun[0]).rstrip(".")
         # What a framework refuses is this machine's; the rest is the layer's, and the reason says what helps.
         doctor = " bnport doctor says what runs here." if reason.startswith(("PyTorch", "MindSpore")) else ""
-        return f"{of} {'was' if count == 1 else 'were'} not run: {reason}.{doctor}"
+        others = len(skipped) - count
+        unjudged = f" Of the others {others} could not be judged." if others else ""
+        return f"{of} {'was' if count == 1 else 'were'} not run: {reason}.{doctor}{unjudged}"
     names = ", ".join(layer.name or "(root)" for layer in skipped[:3]) + ", ..." * (len(skipped) > 3)
     return (
         f"{of} could not be judged ({names}): {_note(skipped[0]).removeprefix(NOT_JUDGED)}. Nothing is known to be "
@@ -97,71 +107,93 @@ def _note(layer: LayerResult) -> str:
     return next((check.note for check in layer.checks if check.ok is None and check.note), "")
 
 
-def _next_step(verification: Verification) -> str:
-    if is_another_source(verification):
-        missing = sum(problem.problem == "missing" for problem in verification.problems)
-        return (
-            f"OUTPUT was not made from this SOURCE, or under other names: {missing} of the "
-            f"{plural(missing + verification.compared, 'tensor')} expected are missing. Give the SOURCE it was made "
-            "from, or --strip-prefix, --rename or --rules as they were given to convert."
-        )
+def _way_out(verification: Verification) -> tuple[str, Command]:
+    """What is wrong and what to do, as a sentence, and as a command."""
     failed = [layer for layer in verification.layers if layer.ok is False]
-    if _is_to_be_written_anew(verification):
+    causes = {layer.cause for layer in failed}
+    overflow = verification.overflow if "dtype" in causes else None
+    if is_another_source(verification):
+        return _of_another_source(verification), lambda call: ["bnport", "inspect", call.output]
+    if verification.problems or "parameters" in causes:
         counts = (len(verification.problems), "tensor"), (len(failed), "layer")
         wrong = " and ".join(plural(count, what) for count, what in counts if count)
-        return f"{wrong} wrong in the output. Write it anew, with the options of its conversion."
-    return _of_layers(verification, failed) if failed else _of_networks(verification)
+        sentence = (
+            f"{wrong} wrong in the output{_alike(verification)}. Write it anew, with the options of its conversion."
+        )
+        return sentence, lambda call: _anew(call, overflow)
+    return _of_layers(verification, failed, overflow) if failed else _of_networks(verification)
 
 
-def _of_layers(verification: Verification, failed: Sequence[LayerResult]) -> str:
-    """What to do where the file holds what its conversion should have written."""
+def _of_layers(
+    verification: Verification, failed: Sequence[LayerResult], overflow: Overflow | None
+) -> tuple[str, Command]:
+    """Where the file holds what its conversion should have written, and layers fail."""
     causes, layers = {layer.cause for layer in failed}, plural(len(failed), "layer")
-    if verification.overflow and "dtype" in causes:
-        overflow = verification.overflow
-        return f"{overflow.dtype} is too small for {layers}. Convert with --dtype {' or '.join(overflow.wider)}."
+    if overflow:
+        sentence = f"{overflow.dtype} is too small for {layers}. Convert with --dtype {' or '.join(overflow.wider)}."
+        return sentence, lambda call: _anew(call, overflow)
     if "settings" in causes:
         where = "target network or its config" if _options(verification).get("output_config") else "target network"
-        return f"{layers} configured otherwise; the parameters are right. Mend the {where} and verify again."
+        sentence = f"{layers} configured otherwise; the parameters are right. Mend the {where} and verify again."
+        return sentence, lambda call: shlex.split(call.command)
     if causes == {"source"}:
-        return (
+        sentence = (
             f"{layers} with values that the source has, too, and that --strict refuses; the conversion is right. "
             "Take another checkpoint, or leave --strict out."
         )
-    return (
+        return sentence, lambda call: [word for word in shlex.split(call.command) if word != "--strict"]
+    sentence = (
         f"{layers} off although parameters and settings are right: no fault of the conversion. "
         "Loosen --atol or --rtol if they were given; else please report it, with what bnport doctor shows."
     )
+    return sentence, lambda call: ["bnport", "doctor"]
 
 
-def _of_networks(verification: Verification) -> str:
+def _of_another_source(verification: Verification) -> str:
+    missing = sum(problem.problem == "missing" for problem in verification.problems)
+    return (
+        f"OUTPUT was not made from this SOURCE, or under other names: {missing} of the "
+        f"{plural(missing + verification.compared, 'tensor')} expected are missing. Give the SOURCE it was made "
+        "from, or --strip-prefix, --rename or --rules as they were given to convert."
+    )
+
+
+def _alike(verification: Verification) -> str:
+    """What is wrong with most tensors where that is one and the same: a file that is wrong throughout."""
+    faults = Counter(problem.fault for problem in verification.problems if problem.fault)
+    fault, count = max(faults.items(), key=lambda item: item[1], default=("", 0))
+    return f", {count} of the tensors in one way: each {fault}" if count > _MANY else ""
+
+
+def _of_networks(verification: Verification) -> tuple[str, Command]:
     unloaded = verification.network and verification.network.problems
-    if unloaded:
-        way_out = way_to_fit([problem.difference for problem in unloaded])
-        return f"the file is right, but {unloaded[0].side}'s network does not fit it. {way_out}"
-    return "the file is right, but the networks compute different things. Mend the target network and verify again."
+    if not unloaded:
+        sentence = (
+            "the file is right, but the networks compute different things. Mend the target network and verify again."
+        )
+        return sentence, lambda call: shlex.split(call.command)
+    way_out = way_to_fit([problem.difference for problem in unloaded])
+    sentence = f"the file is right, but {unloaded[0].side}'s network does not fit it. {way_out}"
+    if _is_named_otherwise(verification):
+        return sentence, lambda call: _anew(call._replace(conversion=("--align", *call.conversion)), None)
+    return sentence, lambda call: shlex.split(call.command)
 
 
 def next_command(verification: Verification, call: Call) -> str | None:
     """What to type next where the verification failed; None where there is nothing to do."""
-    if verification.ok:
-        return None
-    if is_another_source(verification):
-        return shlex.join(["bnport", "inspect", call.output])
-    causes = {layer.cause for layer in verification.layers if layer.ok is False}
-    anew = ["bnport", "convert", call.source, "-o", call.output, "--force"]
-    if verification.overflow and "dtype" in causes:
-        return shlex.join([*anew, *_with_dtype(call.conversion, verification.overflow.wider[0])])
-    if _is_to_be_written_anew(verification):
-        return shlex.join([*anew, *call.conversion])
-    if causes == {"source"}:
-        return shlex.join(word for word in shlex.split(call.command) if word != "--strict")
-    if not causes and _is_named_otherwise(verification):
-        return shlex.join([*anew, "--align", *call.conversion])
-    return call.command if "settings" in causes or not causes else "bnport doctor"
+    return None if verification.ok else shlex.join(_way_out(verification)[1](call))
 
 
-def _is_to_be_written_anew(verification: Verification) -> bool:
-    return bool(verification.problems) or any(layer.cause == "parameters" for layer in verification.layers)
+def blanks(command: str) -> str | None:
+    """What is to be filled in by hand before `command` can be typed; None for nothing."""
+    is_open = LEFT_OPEN in shlex.split(command)
+    return f"{LEFT_OPEN} stands for what it was given then: the record keeps no patterns" if is_open else None
+
+
+def _anew(call: Call, overflow: Overflow | None) -> list[str]:
+    """Write the output anew, in a dtype that holds what overflowed."""
+    options = _with_dtype(call.conversion, overflow.wider[0]) if overflow else call.conversion
+    return ["bnport", "convert", call.source, "-o", call.output, "--force", *options]
 
 
 def _is_named_otherwise(verification: Verification) -> bool:

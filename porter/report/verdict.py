@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from porter.report.console import counted, new_table, show_warnings, stdout
 from porter.report.fold import fold
 from porter.report.networks import show_network
 from porter.report.shares import share_of, worst
-from porter.report.summary import Call, Head, is_another_source, next_command, summary
+from porter.report.summary import Call, Head, blanks, is_another_source, next_command, summary
 from porter.report.terminal import FRAMEWORK
 from porter.verification.copies import TensorProblem
 from porter.verification.files import Verification
@@ -46,8 +45,13 @@ def show_verification(verification: Verification, call: Call | None, *, verbose:
         console.print(_all_checks(verification) if verbose else _closest_checks(verification))
         hint = "" if verbose else "; -v: all"
         console.print(f"[dim]Error against a float64 reference as a share of what rounding explains{hint}.[/]")
-    for note, count in Counter(note for layer in verification.layers for note in layer.notes).items():
-        console.print(f"[dim]note[/] {escape(printable(note, 1000))}" + (f" ({count} layers)" if count > 1 else ""))
+    noted: dict[str, list[str]] = {}
+    for layer in verification.layers:
+        for note in layer.notes:
+            noted.setdefault(note, []).append(layer.name or "(root)")
+    for note, names in noted.items():
+        where = f" ({len(names)} layers)" if len(names) > 1 else f" ({names[0]})"
+        console.print(f"[dim]note[/] {escape(printable(note + where, 1000))}")
     show_warnings(verification.warnings)
     failed = [layer for layer in verification.layers if layer.ok is False]
     told = {layer.name for layer in failed}
@@ -69,6 +73,8 @@ def show_verification(verification: Verification, call: Call | None, *, verbose:
     command = next_command(verification, call) if call else None
     if command:
         console.print(f"Next:  {escape(printable(command, 4000))}", soft_wrap=True)
+        if to_fill_in := blanks(command):
+            console.print(f"       [dim]{to_fill_in}[/]")
 
 
 def _direction(verification: Verification, call: Call) -> str:

@@ -140,13 +140,41 @@ def test_what_no_machine_could_run_is_no_matter_for_the_doctor() -> None:
     assert told.endswith(f"but 2 of 2 layers were not run: {reason}.")
 
 
+def test_layers_that_were_not_run_hide_none_that_were_not_judged() -> None:
+    unjudged = replace(layer("odd", None), checks=(check("eval", None, note="not judged: it is odd"),))
+    _, told = summary(verification([layer("a", None), unjudged]))
+    assert told.endswith("bnport doctor says what runs here. Of the others 1 could not be judged.")
+
+
+def test_a_file_that_is_wrong_throughout_in_one_way_is_told_in_one_sentence() -> None:
+    rounded = [replace(PROBLEM, name=f"{place}.weight", fault="looks rounded to float16") for place in range(6)]
+    _, told = summary(verification([wrong("parameters")], [*rounded, PROBLEM]))
+    assert "7 tensors and 1 layer wrong in the output, 6 of the tensors in one way: each looks rounded to" in told
+    _, told = summary(verification([wrong("parameters")], rounded[:5]))
+    assert "in one way" not in told
+
+
+def test_what_the_record_does_not_keep_is_left_to_the_user_in_words(shown: Any) -> None:
+    lines = shown(verification([wrong("parameters")]), call=CALL._replace(conversion=("--rename", "...")))
+    assert lines[-2].endswith("--rename ...")
+    assert lines[-1].strip() == "... stands for what it was given then: the record keeps no patterns"
+
+
+def test_a_note_names_the_layer_it_is_about(shown: Any) -> None:
+    noted = replace(layer("a", 0.1), notes=("it is odd",))
+    told = "".join(shown(verification([noted, layer("b", 0.1)])))
+    assert "note it is odd (a)" in told
+    told = "".join(shown(verification([noted, replace(noted, name="b")])))
+    assert "note it is odd (2 layers)" in told
+
+
 OVERFLOW = Overflow(FLOAT16, {"a.weight": 3, "b.weight": 1})
 
 
 def test_a_cast_that_overflowed_is_made_with_another_dtype(shown: Any) -> None:
     found = replace(verification([wrong("dtype")]), overflow=OVERFLOW)
     assert summary(found)[1] == "float16 is too small for 1 layer. Convert with --dtype bfloat16 or float32."
-    call = replace(CALL, conversion=("--to", "mint", "--dtype", "float16", "--eps", "1"))
+    call = CALL._replace(conversion=("--to", "mint", "--dtype", "float16", "--eps", "1"))
     proposed = shown(found, call=call)[-1]
     assert proposed.endswith(" -o net.ckpt --force --to mint --eps 1 --dtype bfloat16")
     assert "--dtype float64" in str(OVERFLOW._replace(dtype=FLOAT32))

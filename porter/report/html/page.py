@@ -9,10 +9,10 @@ from math import isfinite, isinf
 from typing import Any
 
 from porter.errors import printable
-from porter.layers.rules import FRAMEWORKS
 from porter.report.html.picture import HEIGHT, LEFT, WIDTH, picture, verdict
 from porter.report.shares import share_of, worst
-from porter.report.summary import Call, next_command, summary
+from porter.report.summary import Call, blanks, next_command, summary
+from porter.report.terminal import FRAMEWORK
 from porter.verification.files import Verification
 from porter.verification.histogram import EDGES
 from porter.verification.network_results import ModeResult
@@ -47,14 +47,16 @@ def render(verification: Verification, call: Call) -> str:
 
 def _facts(verification: Verification, call: Call) -> dict[str, Any]:
     head, sentence = summary(verification)
+    command = next_command(verification, call)
     layers = verification.layers
     return {
         "call": call,
-        "frameworks": (FRAMEWORKS[verification.from_], FRAMEWORKS[verification.to]),
+        "frameworks": (FRAMEWORK[verification.from_], FRAMEWORK[verification.to]),
         "head": head,
         "state": verdict(verification.verified),
         "sentence": sentence,
-        "command": next_command(verification, call),
+        "command": command,
+        "blanks": command and blanks(command),
         "trouble": next((layer for layer in layers if layer.ok is False), None),
         "picture": picture(layers) if layers else None,
         "size": (WIDTH, HEIGHT, LEFT),
