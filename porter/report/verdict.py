@@ -45,13 +45,8 @@ def show_verification(verification: Verification, call: Call | None, *, verbose:
         console.print(_all_checks(verification) if verbose else _closest_checks(verification))
         hint = "" if verbose else "; -v: all"
         console.print(f"[dim]Error against a float64 reference as a share of what rounding explains{hint}.[/]")
-    noted: dict[str, list[str]] = {}
-    for layer in verification.layers:
-        for note in layer.notes:
-            noted.setdefault(note, []).append(layer.name or "(root)")
-    for note, names in noted.items():
-        where = f" ({len(names)} layers)" if len(names) > 1 else f" ({names[0]})"
-        console.print(f"[dim]note[/] {escape(printable(note + where, 1000))}")
+    for note in _notes(verification.layers):
+        console.print(f"[dim]note[/] {escape(printable(note, 1000))}")
     show_warnings(verification.warnings)
     failed = [layer for layer in verification.layers if layer.ok is False]
     told = {layer.name for layer in failed}
@@ -75,6 +70,16 @@ def show_verification(verification: Verification, call: Call | None, *, verbose:
         console.print(f"Next:  {escape(printable(command, 4000))}", soft_wrap=True)
         if to_fill_in := blanks(command):
             console.print(f"       [dim]{to_fill_in}[/]")
+
+
+def _notes(layers: Sequence[LayerResult]) -> Iterator[str]:
+    """The notes on layers, each once, with the layer it is about or how many there are."""
+    noted: dict[str, list[str]] = {}
+    for layer in layers:
+        for note in layer.notes:
+            noted.setdefault(note, []).append(layer.name or "(root)")
+    for note, names in noted.items():
+        yield f"{note} ({names[0] if len(names) == 1 else f'{len(names)} layers'})"
 
 
 def _direction(verification: Verification, call: Call) -> str:
