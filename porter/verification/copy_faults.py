@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from porter.conversion import bytes_of
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # A file that is wrong throughout is told by its first tensors; more bytes than this are not looked into.
 _BUDGET = 256 << 20
+# How far a sum may be off that was stored in a short dtype.
+_SUMMED = 1e-2
+_COMPUTED_WITH = ("float16", "bfloat16", "float32", "float64")
 # Names of tensors that hold the same values: more are counted.
 _SHOWN = 3
 
@@ -42,7 +46,29 @@ def explain(
         step = by_name[problem.name]
         budget -= _size(step)
         told.append(_explained(problem, step, homes, theirs, ours) if budget >= 0 else problem)
-    return told
+    sums = dict(_added_up(problems, by_name, theirs, ours))
+    return [replace(one, fault=sums[one.name], text=sums[one.name]) if one.name in sums else one for one in told]
+
+
+def _added_up(
+    problems: Sequence[TensorProblem], by_name: Mapping[str, Step], theirs: TensorReader, ours: TensorReader
+) -> Iterator[tuple[str, str]]:
+    """Name and fault of two vectors of one layer that became one: a recurrent layer's two biases compute alike so."""
+    import numpy as np
+
+    layers: dict[str | None, list[tuple[str, Array, Array]]] = {}
+    for problem in problems:
+        target = by_name[problem.name].target
+        is_vector = target is not None and len(target.shape) == 1 and target.dtype.name in _COMPUTED_WITH
+        if problem.layer is not None and target and is_vector:
+            right = as_array(target, bytes_of(by_name[problem.name], theirs, {}))
+            layers.setdefault(problem.layer, []).append((problem.name, right, ours.array(problem.name)))
+    for vectors in layers.values():
+        for (name, right, found), (other, added, left) in permutations(vectors, 2):
+            fits = right.shape == added.shape and added.any() and not left.any()
+            if fits and np.allclose(found, right + added, rtol=_SUMMED):
+                yield name, f"holds the sum of itself and {other}, which is 0 now: alike in use, not in training"
+                yield other, f"is 0 throughout, and added to {name}"
 
 
 def _explained(

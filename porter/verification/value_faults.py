@@ -176,7 +176,7 @@ def _exact_changes(right: Array, found: Array, dtype: str) -> Iterator[str]:
     import numpy as np
 
     if constant(found):
-        one = found.flat[0]
+        one = found.flat[0] + 0  # -0 is told as 0
         where = "in every channel" if right.ndim == 1 else "throughout"
         yield f"is {instead(one, right.flat[0]) if constant(right) else f'{one:.9g}'} {where}"
     if same(found, -right):

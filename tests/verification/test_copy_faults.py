@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 import porter
-from porter import WriteOptions
+from porter import SourceOptions, WriteOptions
 
 Arrays = dict[str, np.ndarray]
 
@@ -60,6 +60,25 @@ def test_the_fault_is_named(fault: Callable[[Arrays], None], said: dict[str, str
         assert problem.text.startswith(said[problem.name])
         assert problem.fault is not None
         assert problem.text.startswith(problem.fault)
+
+
+def test_biases_that_were_added_up_are_told_as_such(tmp_path: Path) -> None:
+    """As libraries do that give a recurrent layer one bias."""
+    torch.save(nn.LSTM(3, 4).state_dict(), tmp_path / "net.pth")
+    output = tmp_path / "net.safetensors"
+    options = SourceOptions(layers=[("", "LSTM")])
+    porter.convert(
+        tmp_path / "net.pth", output, source_options=options, write_options=WriteOptions(to="mindspore"), verify=False
+    )
+    arrays = load_file(output)
+    one, other = sorted(name for name in arrays if "bias" in name)
+    arrays[one], arrays[other] = arrays[one] + arrays[other], -0.0 * arrays[other]
+    save_file(arrays, output)
+    found = {problem.name: problem.text for problem in porter.verify(tmp_path / "net.pth", output).problems}
+    assert found == {
+        one: f"holds the sum of itself and {other}, which is 0 now: alike in use, not in training",
+        other: f"is 0 throughout, and added to {one}",
+    }
 
 
 def test_a_wrong_file_of_many_bytes_is_not_searched_to_its_end(
