@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _BUDGET = 256 << 20
 # How far a sum may be off that was stored in a short dtype.
 _SUMMED = 1e-2
-_COMPUTED_WITH = ("float16", "bfloat16", "float32", "float64")
 # Names of tensors that hold the same values: more are counted.
 _SHOWN = 3
 
@@ -59,8 +58,10 @@ def _added_up(
     layers: dict[str | None, list[tuple[str, Array, Array]]] = {}
     for problem in problems:
         target = by_name[problem.name].target
-        is_vector = target is not None and len(target.shape) == 1 and target.dtype.name in _COMPUTED_WITH
-        if problem.layer is not None and target and is_vector:
+        # 8-bit floats are not computed with.
+        if problem.layer is None or target is None or not target.dtype.is_floating or target.dtype.itemsize == 1:
+            continue
+        if len(target.shape) == 1:
             right = as_array(target, bytes_of(by_name[problem.name], theirs, {}))
             layers.setdefault(problem.layer, []).append((problem.name, right, ours.array(problem.name)))
     for vectors in layers.values():
