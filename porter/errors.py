@@ -62,6 +62,10 @@ class BnportError(Exception):
         self.hint = hint
         self.details = tuple(details)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is pickled comes back as it is, whatever the constructor of its class takes."""
+        return _restored, (type(self), self.args, vars(self))
+
     def __str__(self) -> str:
         where = ": ".join(printable(part) for part in (self.file, self.entry) if part is not None)
         facts = [
@@ -94,6 +98,12 @@ class BnportError(Exception):
             "hint": self.hint,
             "details": list(self.details),
         }
+
+
+def _restored(cls: type[BnportError], args: tuple[Any, ...], state: dict[str, Any]) -> BnportError:
+    error = cls.__new__(cls, *args)
+    vars(error).update(state)
+    return error
 
 
 class VerificationFailed(BnportError):

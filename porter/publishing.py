@@ -24,6 +24,7 @@ def staging(path: Path) -> Iterator[Path]:
     finally:
         stopping.decided()
         _remove(folder)
+        stopping.settled()
 
 
 def _remove(folder: Path) -> None:

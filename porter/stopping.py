@@ -8,11 +8,13 @@ then on signals come too late: whoever reads the exit code must not find a resul
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _received: list[int] = []
+_heeded: list[signal.Signals] = []
 
 
 class Stopped(BaseException):
@@ -25,27 +27,30 @@ class Stopped(BaseException):
 
 def heed_signals() -> None:
     """Raise `Stopped` at the first signal. Those ignored from the start (`nohup bnport ... &`) stay so."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+    _heeded.extend(number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
+    _handle(_stop)
 
 
 def heed_again() -> None:
     """Take back the signals that are heeded: a framework may have put a handler of its own before Python's."""
-    for number in _heeded():
-        signal.signal(number, _stop)
+    for number in _heeded:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, _stop)
 
 
 def decided() -> None:
-    """Ignore the signals that are heeded so far: the outcome stands, and what is left takes but a moment."""
-    for number in _heeded():
-        signal.signal(number, signal.SIG_IGN)
+    """Ignore signals, for the outcome stands, until `settled`: what lasts is put in its place, or taken away."""
+    _handle(signal.SIG_IGN)
+
+
+def settled() -> None:
+    """Let a first signal come too late, and the second end the process, should whoever reads its output stall."""
+    _handle(_too_late)
 
 
 def leave_signals() -> None:
     """Let signals end the process at once: all is done, and exceptions would only disturb the interpreter's end."""
-    for number in _heeded():
-        signal.signal(number, signal.SIG_DFL)
+    _handle(signal.SIG_DFL)
 
 
 def check() -> None:
@@ -54,12 +59,17 @@ def check() -> None:
         raise Stopped(_received[0])
 
 
-def _heeded() -> list[signal.Signals]:
-    return [number for number in _SIGNALS if signal.getsignal(number) is _stop]
+def _handle(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    """Set a handler for the signals that are heeded: none where bnport is a library."""
+    for number in _heeded:
+        signal.signal(number, handler)
+
+
+def _too_late(number: int, frame: FrameType | None) -> None:
+    _handle(signal.SIG_DFL)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    for other in _SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
+    _handle(signal.SIG_IGN)
     _received.append(number)
     raise Stopped(number)

@@ -21,8 +21,10 @@ from torch import nn
 
 import porter
 from porter import SourceOptions, WriteOptions, stopping
+from porter.differences import Difference
 from porter.errors import ChecksumMismatch, FileIOError, Undecided, UsageError
 from porter.plan import dtype_called
+from porter.target import DoesNotFit
 
 SAY_3D = SourceOptions(layers=[("**", "BatchNorm3d")])
 VARIANTS: dict[str, dict[str, bool]] = {
@@ -514,4 +516,8 @@ def test_results_come_back_from_another_process(tmp_path: Path) -> None:
         assert (again.plan, again.source, again.verification) == (done.plan, done.source, done.verification)
         assert again.source.layers[1].kind is done.source.layers[1].kind
         assert again.plan.targets[0].dtype is done.plan.targets[0].dtype
+    refused = DoesNotFit([Difference("a", "missing", "missing")], "net.py:build")
+    for error in (refused, Undecided("odd", entry="a", details=["b"])):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), again.document()) == (type(error), str(error), error.document())
     assert pickle.loads(pickle.dumps(porter.inspect(tmp_path / "net.pth"))) == porter.inspect(tmp_path / "net.pth")

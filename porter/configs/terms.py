@@ -118,7 +118,7 @@ def number(text: str) -> Decimal | None:
         value = Decimal(text)
     except InvalidOperation:
         return None
-    return value if isfinite(float(value)) else None
+    return value if value.is_finite() and isfinite(float(value)) else None
 
 
 def inverted(text: str) -> str:

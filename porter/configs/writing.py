@@ -128,6 +128,7 @@ def _staging() -> Iterator[_Stage]:
         stopping.decided()
         for path in waiting:
             path.unlink(missing_ok=True)
+        stopping.settled()
 
 
 @contextmanager

@@ -158,9 +158,9 @@ def meant_momentum(kept: float) -> float:
     >>> meant_momentum(1.0 - 0.9), meant_momentum(0.06999999284744263), meant_momentum(0.01)
     (0.1, 0.07, 0.01)
     """
-    given = 1.0 - kept
-    is_given = len(decimal_text(given)) < len(decimal_text(kept))
-    return invert_momentum(given) if is_given else float(decimal_text(kept))
+    given = decimal_text(1.0 - kept)
+    is_given = len(given) < len(decimal_text(kept)) and len(given) <= len("0.123456789")
+    return invert_momentum(1.0 - kept) if is_given else float(decimal_text(kept))
 
 
 def decimal_text(value: float) -> str:

@@ -128,20 +128,24 @@ def _of_layers(
     verification: Verification, failed: Sequence[LayerResult], overflow: Overflow | None
 ) -> tuple[str, Command]:
     """Where the file holds what its conversion should have written, and layers fail."""
-    causes, layers = {layer.cause for layer in failed}, plural(len(failed), "layer")
+    causes = Counter(layer.cause for layer in failed)
     if overflow:
+        layers = plural(causes["dtype"], "layer")
         sentence = f"{overflow.dtype} is too small for {layers}. Convert with --dtype {' or '.join(overflow.wider)}."
         return sentence, lambda call: _anew(call, overflow)
     if "settings" in causes:
+        layers = plural(causes["settings"], "layer")
         where = "target network or its config" if _options(verification).get("output_config") else "target network"
         sentence = f"{layers} configured otherwise; the parameters are right. Mend the {where} and verify again."
         return sentence, lambda call: shlex.split(call.command)
-    if causes == {"source"}:
+    if set(causes) == {"source"}:
+        layers = plural(causes["source"], "layer")
         sentence = (
             f"{layers} with values that the source has, too, and that --strict refuses; the conversion is right. "
             "Take another checkpoint, or leave --strict out."
         )
         return sentence, lambda call: [word for word in shlex.split(call.command) if word != "--strict"]
+    layers = plural(causes["framework"], "layer")
     sentence = (
         f"{layers} off although parameters and settings are right: no fault of the conversion. "
         "Loosen --atol or --rtol if they were given; else please report it, with what bnport doctor shows."

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 # The smallest 3-D batch, two values along each axis.
 _SMALLEST_BATCH = 8
-# How far folded parameters may be off: they are computed, and may be stored in a short dtype.
-_ROUGHLY = 1e-2
+# How far folded parameters may be off, which are computed; and where a short dtype stores them.
+_ROUGHLY, _ROUGHLY_SHORT = 1e-4, 1e-2
 
 
 class BehavesAs(Protocol):
@@ -189,15 +189,16 @@ def _folded(case: LayerCase, bad: list[str], right: Values, found: Values) -> It
     """A layer made a mere factor and offset, or folded into the one before, as it is done for inference."""
     import numpy as np
 
-    if not {"mean", "variance"} <= set(bad) or found["mean"].any() or not (found["variance"] == 1).all():
+    if not ({"mean", "variance"} < set(bad)) or found["mean"].any() or not (found["variance"] == 1).all():
         return
     gamma = right["gamma"] / np.sqrt(right["variance"] + case.source.settings.eps)
-    if not np.allclose(found["beta"], right["beta"] - right["mean"] * gamma, rtol=_ROUGHLY, atol=_ROUGHLY):
+    off = _ROUGHLY if case.target.dtype in ("float32", "float64") else _ROUGHLY_SHORT
+    if not np.allclose(found["beta"], right["beta"] - right["mean"] * gamma, rtol=off, atol=off):
         return
     rest = "running_mean is 0 and running_var 1"
-    if np.allclose(found["gamma"], gamma, rtol=_ROUGHLY):
+    if np.allclose(found["gamma"], gamma, rtol=off):
         yield _Fault(f"the running statistics are folded into weight and bias: {rest}")
-    elif (found["gamma"] == 1).all():
+    elif "gamma" in bad and (found["gamma"] == 1).all():
         yield _Fault(f"the layer is folded, but for its bias, into the one before: weight is 1, {rest}")
 
 

@@ -28,8 +28,8 @@ Interval = tuple[float, float]
 _MANTISSA = {"float16": (10, 2.0**-25), "bfloat16": (7, 2.0**-134), "float32": (23, 2.0**-150), "float64": (52, 0.0)}
 # Up to this many wrong values are listed, where most are right.
 FEW = 3
-# A number that explains this many values is no coincidence: even bfloat16 tells hundreds apart.
-_TELLING = 3
+# A number that explains this many values is no coincidence; an eps, which short dtypes hardly show, is one of more.
+_TELLING, _TELLING_IN_SHORT = 3, 8
 _GREATEST_EPS = 0.1
 UNEXPLAINED = "; no rule explains it: the values are another checkpoint's, or damaged"
 # Roundings that a formula of a few operations may cost.
@@ -162,14 +162,21 @@ def _by_channel(right: Array, found: Array, dtype: str) -> Iterator[str]:
         if right.size < _TELLING * right.shape[axis]:
             continue
         pairs = zip(np.moveaxis(right, axis, 0), np.moveaxis(found, axis, 0), strict=True)
-        factors = ((1.0, 1.0) if same(*pair) else factor(*pair, dtype) for pair in pairs)
-        ends = [end for ends in takewhile(bool, factors) if ends for end in ends]
-        if len(ends) == 2 * right.shape[axis]:
+        intervals = ((1.0, 1.0) if same(*pair) else factor(*pair, dtype) for pair in pairs)
+        ends = (each for each in takewhile(bool, intervals) if each)
+        factors = [0.0 if low <= 0 <= high else (low + high) / 2 for low, high in ends]
+        changed = [place for place, each in enumerate(factors) if each != 1]
+        if len(factors) < right.shape[axis]:
+            continue
+        if len(changed) <= FEW and 2 * len(changed) < len(factors):
+            told = (f"channel {place} by {factors[place]:.3g}" for place in changed)
+            yield f"is multiplied along axis {axis}: {', '.join(told)}"
+        else:
             yield (
-                f"has each channel along axis {axis} multiplied by a factor of its own ({min(ends):.3g} to "
-                f"{max(ends):.3g}): is a normalisation folded into it?"
+                f"has {len(changed)} of {len(factors)} channels along axis {axis} multiplied by factors of their own "
+                f"({min(factors):.3g} to {max(factors):.3g}): is a normalisation folded into it?"
             )
-            return
+        return
 
 
 def _exact_changes(right: Array, found: Array, dtype: str) -> Iterator[str]:
@@ -200,7 +207,8 @@ def _after_adding(right: Array, found: Array, dtype: str) -> Iterator[str]:
     """What a normalisation makes of its variance, and some libraries keep."""
     import numpy as np
 
-    if right.ndim != 1 or right.size < _TELLING or not (found > 0).all():
+    telling = _TELLING if dtype in ("float32", "float64") else _TELLING_IN_SHORT
+    if right.ndim != 1 or right.size < telling or not (found > 0).all():
         return
     error = _COMPUTED * _rounding(found, dtype)
     for root, what, undone in (

@@ -220,6 +220,22 @@ def test_names_are_whole_where_no_terminal_is(tmp_path: Path) -> None:
         assert name.removesuffix(".weight") in done.stdout
 
 
+def test_a_second_signal_ends_what_prints_to_a_reader_that_stalled(tmp_path: Path) -> None:
+    code = (
+        "import time; from porter import cli, stopping; "
+        "cli.run = lambda: (stopping.decided(), stopping.settled(), print(flush=True), time.sleep(60)); cli.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+
+
 PUBLISHING = {"link": (), "unlink": (), "listdir": (), "rmdir": (), "replace": ("--force",), "fsync": ("--force",)}
 
 
@@ -232,6 +248,7 @@ def test_a_signal_that_comes_once_the_output_is_in_place_comes_too_late(call: st
     code = (
         f"import os, signal\nfrom porter import cli, conversion\nreal, publish = os.{call}, conversion.publish\n"
         "def interrupted(*given, **named):\n"
+        f" os.{call} = real\n"
         " os.kill(os.getpid(), signal.SIGTERM)\n"
         " done = real(*given, **named)\n"
         " os.kill(os.getpid(), signal.SIGINT)\n"

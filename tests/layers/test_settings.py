@@ -59,6 +59,7 @@ def test_what_a_layer_keeps_is_what_it_was_given(dtype: type) -> None:
         momentum = thousandths / 1000
         assert meant_momentum(1.0 - float(dtype(momentum))) == invert_momentum(momentum)
         assert meant_momentum(float(dtype(momentum))) == momentum
+    assert meant_momentum(1 / 7) == 1 / 7
 
 
 def test_settings_survive_their_json() -> None:

@@ -92,7 +92,7 @@ def test_where_it_is_narrow_names_fold_and_nothing_else(shown: Any) -> None:
         ([wrong("settings")], [], {}, "Mend the target network and verify again."),
         ([wrong("settings")], [], {"output_config": "ms.yaml"}, "Mend the target network or its config and verify"),
         ([wrong("source")], [], {}, "1 layer with values that the source has, too, and that --strict refuses"),
-        ([wrong("source"), wrong("settings")], [], {}, "2 layers configured otherwise"),
+        ([wrong("source"), wrong("settings")], [], {}, "1 layer configured otherwise"),
         ([wrong("framework")], [], {}, "1 layer off although parameters and settings are right: no fault of"),
     ],
 )

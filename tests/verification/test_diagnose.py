@@ -294,6 +294,10 @@ def test_a_folded_layer_is_named(eps: float) -> None:
 def test_a_layer_that_never_trained_is_not_called_folded() -> None:
     case = layer_case({**P, "mean": IDENTITY["mean"], "variance": IDENTITY["variance"]})
     assert "folded" not in diagnosis(with_target(case, gamma=P["gamma"] * np.float32(1.001)))
+    nearly = {**P, "mean": np.full(8, 1e-3, np.float32), "variance": np.full(8, 1.003, np.float32)}
+    assert "folded" not in diagnosis(
+        with_target(layer_case(nearly), **{k: IDENTITY[k] for k in ("mean", "variance")})
+    )
 
 
 def test_what_nothing_explains_is_said_so_once() -> None:

@@ -24,13 +24,17 @@ FACTORS = np.array([0.5, 1.0, -2.0, 3.0])
 CHANGES = {
     "outputs scaled": (
         RIGHT * FACTORS.reshape(4, 1, 1, 1, 1),
-        "w has each channel along axis 0 multiplied by a factor of its own (-2 to 3): is a normalisation folded into "
-        "it?",
+        "w has 3 of 4 channels along axis 0 multiplied by factors of their own (-2 to 3): is a normalisation folded "
+        "into it?",
+    ),
+    "one output left out": (
+        RIGHT * np.array([1, 0, 1, 1]).reshape(4, 1, 1, 1, 1),
+        "w is multiplied along axis 0: channel 1 by 0",
     ),
     "inputs scaled": (
         RIGHT * FACTORS[:3].reshape(3, 1, 1, 1),
-        "w has each channel along axis 1 multiplied by a factor of its own (-2 to 1): is a normalisation folded into "
-        "it?",
+        "w has 2 of 3 channels along axis 1 multiplied by factors of their own (-2 to 1): is a normalisation folded "
+        "into it?",
     ),
     "negated": (-RIGHT, "w has the opposite sign"),
     "scaled": (RIGHT * 1.000001, "w is multiplied by 1.000001"),

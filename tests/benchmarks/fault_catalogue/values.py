@@ -92,7 +92,7 @@ def _of_a_tensor(scene: Scene, victim: str, name: str, leaf: str) -> Iterator[Fa
     yield setting("one element", f"{name}[{index}]", {victim: (words,)}, {name: changed})
     if right.ndim > 2 and len(right) > 1 and right.size > FEW * len(right):
         factors = random.uniform(0.5, 2, (len(right), *(1,) * (right.ndim - 1)))
-        told = "has each channel along axis 0 multiplied by a factor of its own"
+        told = "has .* channels along axis 0 multiplied by factors of their own"
         yield fault("normalisation folded in", "", wide * factors, told)
     if scene.tensors.dtype(name) == "float32":
         rounded = right.astype(np.float16).astype(np.float32)
