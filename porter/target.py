@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from porter import network, port_rules
 from porter.align import UNIQUE, Alignment, align
@@ -70,34 +70,24 @@ def parameters_of(reference: str, dialect: Dialect) -> tuple[TensorSpec, ...]:
     return network.torch_parameters(reference) if dialect == "torch" else network.mindspore_parameters(reference)
 
 
-def misfit(plan: Plan, reference: str, dtype: DType | None = None) -> list[Difference]:
+def misfit(plan: Plan, reference: str) -> list[Difference]:
     """Every parameter in which the output of a plan and the network `reference`, in its framework, differ.
-
-    Args:
-        dtype: the one that floating-point tensors are wanted in, whichever the network has.
 
     Raises:
         UsageError, BackendError: as `parameters_of`.
     """
-    return compare(_parameters(plan), _wanted(parameters_of(reference, plan.to), dtype))
-
-
-def _wanted(parameters: Sequence[TensorSpec], dtype: DType | None) -> Sequence[TensorSpec]:
-    return [spec._replace(dtype=dtype) if dtype and spec.dtype.is_floating else spec for spec in parameters]
-
-
-def dtype_note(plan: Plan, reference: str, dtype: DType) -> Iterator[str]:
-    """How many parameters of a network that the output fits have another dtype. Raises as `parameters_of`."""
-    others = misfit(plan, reference)
-    if others:
-        yield (
-            f"{len(others)} tensors are {dtype}, as --dtype asks, where {reference} has others and casts them on "
-            f"loading; the first: {others[0]}"
-        )
+    return compare(_parameters(plan), parameters_of(reference, plan.to))
 
 
 def _parameters(plan: Plan) -> list[TensorSpec]:
     return [step.target for step in plan.steps if step.target and not step.optimizer]
+
+
+class Fit(NamedTuple):
+    """How a plan fits a network: with these further renames, and what the user should know."""
+
+    renames: tuple[Rename, ...]
+    notes: tuple[str, ...]
 
 
 def fit(
@@ -106,7 +96,7 @@ def fit(
     mode: Literal["propose", "apply"] | None,
     rules_file: Path | None,
     dtype: DType | None = None,
-) -> tuple[Rename, ...]:
+) -> Fit:
     """Check that a plan fits the network `reference`; the further renames that make it so.
 
     Args:
@@ -115,25 +105,35 @@ def fit(
         mode: None checks only; "propose" looks for renames where it does not fit, and fails with them; "apply" takes
             them where the structure leaves no other choice.
         rules_file: where proposals are written, a rules file; None writes none.
-        dtype: as for `misfit`.
+        dtype: the one that floating-point tensors are wanted in, whichever the network has.
 
     Raises:
         DoesNotFit: a name, shape or dtype differs, and is not to be mended or cannot be.
         FileIOError: `rules_file` cannot be written.
     """
-    differences = misfit(plan, reference, dtype)
+    own, output = parameters_of(reference, plan.to), _parameters(plan)
+    wanted = [spec._replace(dtype=dtype) if dtype and spec.dtype.is_floating else spec for spec in own]
+    notes = tuple(_dtype_note(compare(wanted, own), reference, dtype))
+    differences = compare(output, wanted)
     if not differences:
-        return ()
+        return Fit((), notes)
     if mode is None:
         raise DoesNotFit(differences, reference)
-    output, parameters = _parameters(plan), _wanted(parameters_of(reference, plan.to), dtype)
-    proposed = align(output, parameters)
+    proposed = align(output, wanted)
     renames = tuple(proposal.rename for proposal in proposed.proposals)
     names = rename_all([spec.name for spec in output], renames)
-    remaining = compare([s._replace(name=n) for s, n in zip(output, names, strict=True)], parameters)
+    remaining = compare([s._replace(name=n) for s, n in zip(output, names, strict=True)], wanted)
     if mode == "apply" and proposed.is_unique and not remaining:
-        return renames
+        return Fit(renames, notes)
     raise DoesNotFit(differences, reference, proposed, _told(proposed, remaining, mode, rules_file))
+
+
+def _dtype_note(others: Sequence[Difference], reference: str, dtype: DType | None) -> Iterator[str]:
+    if others:
+        yield (
+            f"{len(others)} tensors are {dtype}, as --dtype asks, where {reference} has others and casts them on "
+            f"loading; the first: {others[0]}"
+        )
 
 
 def _told(

@@ -23,7 +23,6 @@ from porter.api.preparing import (
 from porter.api.verifying import checked
 from porter.collector import collector_paused, collector_running
 from porter.destination import Destination, WriteOptions, destination
-from porter.edits import Rename
 from porter.errors import BackendError, UsageError, VerificationFailed
 from porter.plan import Plan
 from porter.remarks import inference_notes, left_out_notes, remarks
@@ -35,6 +34,7 @@ from porter.way_back import remarks_on_the_way_back
 if TYPE_CHECKING:
     from porter.configs.api import ConfigTranslation
     from porter.proof import Proof
+    from porter.target import Fit
     from porter.verification.files import Verification
 
 Align = Literal["propose", "apply"]
@@ -141,12 +141,13 @@ def convert(
         configs = translated(opened, to.to, config_files(config, config_output, settings, rules, write))
         opened = configs.source
     ready = prepared(opened, given, write, to.to)
-    renames = _fitting_renames(ready, align, None if dry_run else Path(f"{os.fspath(output)}.rules.toml"))
+    fitting = _fit(ready, align, None if dry_run else Path(f"{os.fspath(output)}.rules.toml"))
+    renames, fit_notes = fitting or ((), ())
     ready = ready.renamed(renames)
     notes = (
         *_notes(ready, to.format),
         *(f"applied to fit {ready.network}: {one.option}" for one in renames),
-        *_dtype_notes(ready),
+        *fit_notes,
         *([] if inputs else unchecked_notes(ready.write.renames)),
         *(configs.notes if configs else ()),
     )
@@ -197,16 +198,8 @@ def _notes(ready: Prepared, format: str) -> list[str]:
     ]
 
 
-def _dtype_notes(ready: Prepared) -> list[str]:
-    if not (ready.network and ready.write.dtype):
-        return []
-    from porter.target import dtype_note
-
-    return list(dtype_note(ready.plan, ready.network, ready.write.dtype))
-
-
-def _fitting_renames(ready: Prepared, align: Align | None, rules_file: Path | None) -> tuple[Rename, ...]:
-    """What `align` adds to a plan so that it fits its target network, and the check that it does."""
+def _fit(ready: Prepared, align: Align | None, rules_file: Path | None) -> Fit | None:
+    """What `align` adds to a plan so that it fits its target network, and the check that it does; None for none."""
     if ready.network:
         from porter.target import fit
 
@@ -214,7 +207,7 @@ def _fitting_renames(ready: Prepared, align: Align | None, rules_file: Path | No
     if align:
         hint = "Name it with --net, or --model where the output is PyTorch's."
         raise UsageError("needs the target network", entry="--align", hint=hint)
-    return ()
+    return None
 
 
 def _demand(found: Verification, *, strict: bool, file: Path) -> None:

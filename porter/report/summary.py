@@ -165,7 +165,7 @@ def _of_another_source(verification: Verification) -> str:
 def _alike(verification: Verification) -> str:
     """What is wrong with most tensors where that is one and the same: a file that is wrong throughout."""
     faults = Counter(problem.fault for problem in verification.problems if problem.fault)
-    fault, count = max(faults.items(), key=lambda item: item[1], default=("", 0))
+    fault, count = next(iter(faults.most_common(1)), ("", 0))
     return f", {count} of the tensors in one way: each {fault}" if count > _MANY else ""
 
 
